@@ -1,0 +1,1 @@
+"""Logical addresses of task outputs, and the physical locations they map to."""

@@ -1,0 +1,240 @@
+"""``Store``: one tier's bytes below a root, and the views engines have of them.
+
+Paths are relative to the store's root, use ``/``, and are literal text. A store maps what its SDK raises to this library's errors, so every
+``Raises:`` below is part of the contract that ``datalayer.testing.StoreTests`` proves.
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from datalayer.errors import NotSupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime, timedelta
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+    import fsspec
+    import pyarrow.fs
+
+    from datalayer.addresses.location import Location
+
+
+class Tier(enum.StrEnum):
+    """Where bytes can lie, fastest first."""
+
+    HOT = "hot"
+    SHARED = "shared"
+    COLD = "cold"
+
+
+class ObjectInfo(NamedTuple):
+    """What a store says of one object."""
+
+    path: str
+    """Relative to the store's root."""
+    size: int
+    """Bytes."""
+    version: str
+    """Opaque: compare for equality only. It is never a checksum."""
+    modified: datetime
+    """By the store's clock, aware."""
+
+
+class StoreWriter(ABC):
+    """A file being written to a store. Nothing is visible under its path until :meth:`close` returns.
+
+    As a context manager it closes when the block ends well, and discards what was written when the block raises.
+    """
+
+    @abstractmethod
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Append bytes; return how many.
+
+        Raises:
+            StoreFullError: The store has no room.
+            TransientStoreError: The store failed; the writer can only be discarded.
+        """
+
+    @abstractmethod
+    def close(self) -> ObjectInfo:
+        """Make the object visible, durable and whole, and return what the store now holds. Closing twice returns the same.
+
+        Raises:
+            StoreError: As for :meth:`write`; nothing is visible then.
+        """
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Drop what was written. Nothing becomes visible. Never raises for an object that is not there."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+
+class Store(ABC):
+    """One tier's bytes.
+
+    All methods may raise ``PermissionDeniedError``, ``StoreTimeoutError`` and ``StoreUnavailableError`` besides what they name. Every call
+    ends within the store's configured deadline.
+    """
+
+    root: Location
+    """The location that paths are relative to."""
+
+    tier: Tier
+    """Which tier these bytes are."""
+
+    can_compare_and_put: bool
+    """Whether :meth:`compare_and_put` works. A store without it commits by exclusive puts alone."""
+
+    # Reading ------------------------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def head(self, path: str) -> ObjectInfo:
+        """Return what the store says of one object.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+
+    @abstractmethod
+    def get(self, path: str) -> tuple[bytes, ObjectInfo]:
+        """Return a small object's bytes with the info they were read under, in one request.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+
+    @abstractmethod
+    def get_range(self, path: str, start: int, length: int) -> bytes:
+        """Return exactly ``length`` bytes from ``start``.
+
+        Raises:
+            NotFoundError: There is no such object.
+            VerificationError: The object ends before ``start + length``.
+        """
+
+    @abstractmethod
+    def open(self, path: str) -> BinaryIO:
+        """Return a seekable, read-only file over one object.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+
+    @abstractmethod
+    def stream(self, path: str, *, chunk_size: int = 8 << 20) -> Iterator[bytes]:
+        """Yield an object's bytes in order, in chunks of about ``chunk_size`` bytes, holding only a few of them in memory.
+
+        Raises:
+            NotFoundError: There is no such object.
+            VerificationError: The bytes end before the object's size.
+        """
+
+    # Writing ------------------------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def put(self, path: str, data: bytes) -> ObjectInfo:
+        """Write a small object whole, over whatever was there.
+
+        Raises:
+            StoreFullError: The store has no room; what was there before is intact.
+        """
+
+    @abstractmethod
+    def put_exclusive(self, path: str, data: bytes) -> ObjectInfo:
+        """Write a small object if nothing is there: of any number of concurrent callers exactly one succeeds.
+
+        Raises:
+            AlreadyExistsError: Something is there. After an answer that was lost on the way it may be the caller's own bytes.
+            StoreFullError: The store has no room; nothing is there.
+        """
+
+    def compare_and_put(self, path: str, data: bytes, version: str) -> ObjectInfo:
+        """Replace a small object if its version is still ``version``: of any number of concurrent callers exactly one succeeds.
+
+        Raises:
+            PreconditionFailedError: Another version is there, or nothing. After an answer that was lost it may be the caller's own bytes.
+            NotSupportedError: The store has no such capability.
+        """
+        raise NotSupportedError(
+            f"{type(self).__name__} has no compare-and-put, so {path!r} was not written", tier=self.tier, location=str(self.location(path))
+        )
+
+    @abstractmethod
+    def writer(self, path: str) -> StoreWriter:
+        """Return a writer for an object of any size, in bounded memory."""
+
+    @abstractmethod
+    def copy(self, source: str, target: str) -> ObjectInfo:
+        """Copy an object within the store, without moving bytes through this process where the store can.
+
+        Raises:
+            NotFoundError: There is no source.
+        """
+
+    @abstractmethod
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete objects. One that is not there is deleted already."""
+
+    # Listing ------------------------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield every object below the folder ``prefix`` (``""`` for all), in no promised order. A folder that is not there is empty."""
+
+    @abstractmethod
+    def children(self, prefix: str) -> tuple[list[str], list[ObjectInfo]]:
+        """Return one level of the folder ``prefix``: the names of its folders, sorted, and its objects, sorted by path."""
+
+    def reap_uploads(self, prefix: str, older_than: timedelta) -> list[str]:
+        """Abort multipart uploads, and remove temporary files of writers, begun below ``prefix`` longer ago than ``older_than``.
+
+        Returns:
+            The paths that were being written. A store whose writers leave nothing behind returns none.
+        """
+        return []
+
+    # Views --------------------------------------------------------------------------------------------------------------------------
+
+    def location(self, path: str = "") -> Location:
+        """Return the location of a path."""
+        return self.root.join(path)
+
+    def local_path(self, path: str) -> Path | None:
+        """Return where a path lies in this machine's file system, or None where the store is not mounted."""
+        return None
+
+    def spark_uri(self, path: str) -> str:
+        """Return the URI under which Spark reads and writes a path.
+
+        Raises:
+            NotSupportedError: Spark has no way to these bytes.
+        """
+        raise NotSupportedError(f"Spark cannot read {type(self).__name__}", tier=self.tier, location=str(self.location(path)))
+
+    @property
+    @abstractmethod
+    def filesystem(self) -> fsspec.AbstractFileSystem:
+        """An fsspec file system over the whole store's backend; ``filesystem_path`` gives the paths it takes."""
+
+    @property
+    @abstractmethod
+    def arrow_filesystem(self) -> pyarrow.fs.FileSystem:
+        """A pyarrow file system over the same; native where pyarrow has one."""
+
+    @abstractmethod
+    def filesystem_path(self, path: str) -> str:
+        """Return the path under which ``filesystem`` and ``arrow_filesystem`` know a path of this store."""
