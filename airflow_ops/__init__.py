@@ -1,0 +1,1 @@
+"""Airflow on top: operators, hooks, sensors, connections, policies and tenancy. Empty at this stage."""
