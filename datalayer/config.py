@@ -14,6 +14,10 @@
     [connections.lake]
     endpoint = "https://s3.eu-west-1.amazonaws.com"
 
+    [[references]]
+    prefix = "s3://raw/events/"
+    connection = "lake"
+
 The file is ``$DATALAYER_CONFIG``, else ``./datalayer.toml``, else ``~/.config/datalayer/datalayer.toml``, else none. An environment variable
 names a key by its path, with two underscores between the parts: ``DATALAYER_DESIGN``, ``DATALAYER_TIERS__COLD__URL``,
 ``DATALAYER_CONNECTIONS__LAKE__ENDPOINT``. An unknown key is an error wherever it stands.
@@ -70,6 +74,14 @@ class TierConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """A name in ``connections``; without one, the AWS environment's own."""
 
 
+class ReferencePrefix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A location below which outputs may refer to data that already lies there."""
+
+    prefix: str
+    connection: str | None = None
+    """A name in ``connections``; without one, the AWS environment's own."""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A whole configuration. ``Config.load()`` reads it; ``Config(...)`` builds one by hand.
 
@@ -82,8 +94,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     connections: dict[str, Connection] = {}
     home: str | None = None
     """The tier where manifests live; by default cold where it is configured, else the design's own."""
-    references: list[str] = []
-    """Location prefixes that an output may refer to."""
+    references: list[ReferencePrefix] = []
+    """Where data may lie that an output refers to."""
     cache: str | None = None
     """A folder of this user's for resolved, pinned manifests; without one they are remembered by the process alone."""
 
@@ -96,6 +108,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         for name, tier in self.tiers.items():
             if tier.connection is not None and tier.connection not in self.connections:
                 raise ConfigError(f"tiers.{name}.connection: no connection named {tier.connection!r}; add [connections.{tier.connection}]")
+        for reference in self.references:
+            if reference.connection is not None and reference.connection not in self.connections:
+                raise ConfigError(f"references: no connection named {reference.connection!r}; add [connections.{reference.connection}]")
         if self.tiers and design.data.value not in self.tiers:
             raise ConfigError(f"tiers.{design.data.value}: the design {design.name!r} writes there, so it needs a url")
         if self.home and self.tiers and self.home not in self.tiers:
@@ -182,7 +197,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
                 raise ConfigError(f"{variable}: {part!r} has a value of its own already")
-        place[parts[-1]] = [item for item in value.split(",") if item] if parts == ["references"] else value
+        place[parts[-1]] = value
     return document
 
 

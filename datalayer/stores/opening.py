@@ -8,7 +8,7 @@ from datalayer.addresses.location import Location
 from datalayer.errors import ConfigError, InvalidKeyError
 
 if TYPE_CHECKING:
-    from datalayer.config import Config
+    from datalayer.config import Config, TierConfig
     from datalayer.stores.base import Store, Tier
 
 
@@ -22,10 +22,19 @@ def open_store(config: Config, tier: Tier) -> Store:
         settings = config.tiers[tier.value]
     except KeyError:
         raise ConfigError(f"tiers.{tier.value}: not configured; add a url for it") from None
+    return open_root(config, settings, tier, f"tiers.{tier.value}")
+
+
+def open_root(config: Config, settings: TierConfig, tier: Tier, name: str) -> Store:
+    """Return a store over any root, as a tier's; ``name`` is the configuration key that it comes from, for errors.
+
+    Raises:
+        ConfigError: The url names no kind of store.
+    """
     try:
         root = Location.parse(settings.url)
     except InvalidKeyError as error:
-        raise ConfigError(f"tiers.{tier.value}.url: {error}") from error
+        raise ConfigError(f"{name}.url: {error}") from error
     if root.scheme == "file":
         from datalayer.stores.volume import VolumeStore
 
@@ -36,4 +45,4 @@ def open_store(config: Config, tier: Tier) -> Store:
 
         connection = config.connections[settings.connection] if settings.connection else Connection()
         return S3Store(root, tier=tier, connection=connection)
-    raise ConfigError(f"tiers.{tier.value}.url: {root.scheme}:// is no kind of store; use s3:// or an absolute path")
+    raise ConfigError(f"{name}.url: {root.scheme}:// is no kind of store; use s3:// or an absolute path")

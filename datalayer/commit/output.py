@@ -1,0 +1,264 @@
+"""``OutputWriter``: stages the files of one output under its attempt's folder, and knows what landed there."""
+
+from __future__ import annotations
+
+import io
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, TextIO, cast, overload
+
+from datalayer.addresses import layout
+from datalayer.commit.checksum import Crc32c
+from datalayer.commit.files import OutputFile, TextOutputFile
+from datalayer.commit.manifest import Entry, Field
+from datalayer.errors import PublishError, VerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    import pyarrow
+
+    from datalayer.addresses.keys import TaskKey
+    from datalayer.addresses.location import Location
+    from datalayer.stores.base import ObjectInfo, Store
+
+# Uploads of a tree: enough requests at once to hide latency, few enough that buffers of this size stay well below 256 MiB.
+_PARALLEL_UPLOADS = 8
+_CHUNK_BYTES = 4 << 20
+
+
+class Journal(Protocol):
+    """Told of what a job stages, so that another process can commit it without listing."""
+
+    def wrote(self, output: str, entry: Entry) -> None:
+        """A file is closed and whole."""
+
+    def opened(self, output: str) -> None:
+        """The output's folder was handed to an engine or a program; only a listing will know what landed."""
+
+
+class OutputWriter:
+    """One named output of an attempt, being written."""
+
+    def __init__(self, store: Store, key: TaskKey, attempt: int, name: str, journal: Journal | None = None) -> None:
+        self._store = store
+        self._key = key
+        self._attempt = attempt
+        self._journal = journal
+        self._folder = layout.output_path(key, attempt, name)
+        self._entries: dict[str, Entry] = {}
+        self._unfinished: dict[str, OutputFile] = {}
+        self._list_with: Literal["checksums", "lengths"] | None = None
+        self.name = name
+        self.rows: int | None = None
+        """Row count for the manifest, where the writer knows it."""
+        self.schema: list[Field] | None = None
+        """Columns for the manifest, where the writer knows them."""
+
+    @overload
+    def open(self, name: str, mode: Literal["wb"] = "wb") -> BinaryIO: ...
+    @overload
+    def open(self, name: str, mode: Literal["w"]) -> TextIO: ...
+    def open(self, name: str, mode: str = "wb") -> BinaryIO | TextIO:
+        """Return a new file of this output, open for writing: binary (``wb``), or UTF-8 text (``w``).
+
+        The file counts once it is closed. Leaving its ``with`` block by an exception drops it.
+
+        Raises:
+            InvalidKeyError: The name cannot be a file's.
+            ValueError: The mode is another one.
+        """
+        if mode not in {"wb", "w"}:
+            raise ValueError(f"mode {mode!r}: an output's files are written once, with 'wb' or 'w'")
+        path = self._path(name)
+        file = OutputFile(self._store.writer(path), name, self._finished)
+        self._unfinished[name] = file
+        return cast("TextIO", TextOutputFile(file)) if mode == "w" else cast("BinaryIO", file)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write one small file whole, in one request."""
+        info = self._store.put(self._path(name), data)
+        crc = Crc32c()
+        crc.update(data)
+        self._record(name, crc, info)
+
+    def write_table(self, table: pyarrow.Table, name: str = "part-0.parquet") -> None:
+        """Write an Arrow table as one Parquet file, and note its columns and rows for the manifest."""
+        import pyarrow.parquet
+
+        with self.open(name, "wb") as file:
+            pyarrow.parquet.write_table(table, file)
+        self.schema = [Field(field.name, str(field.type)) for field in table.schema]
+        self.rows = (self.rows or 0) + table.num_rows
+
+    def put_folder(self, folder: Path) -> None:
+        """Upload a local folder's files under their relative names, several at once, in bounded memory.
+
+        Raises:
+            VerificationError: The folder holds a symbolic link, a device or a pipe: only what is inside it can be committed.
+            InvalidKeyError: A file's name cannot be an output file's.
+        """
+        names = sorted(regular_files(folder))
+        with ThreadPoolExecutor(_PARALLEL_UPLOADS, "datalayer-upload") as pool:
+            pending = [pool.submit(self._upload, folder / name, name) for name in names]
+            try:
+                for upload in pending:
+                    upload.result()
+            except BaseException:
+                for upload in pending:
+                    upload.cancel()
+                raise
+
+    @property
+    def location(self) -> Location:
+        """Where this output is staged."""
+        return self._store.location(self._folder)
+
+    @property
+    def spark_uri(self) -> str:
+        """The folder as a URI that Spark writes to in place. What it leaves there is listed at the commit.
+
+        Raises:
+            NotSupportedError: Spark has no way to this tier.
+        """
+        uri = self._store.spark_uri(self._folder)
+        self.adopt_folder(checksums=False)
+        return uri
+
+    @property
+    def path(self) -> Path | None:
+        """The folder on this machine, made, for programs that write files; None where the tier is not mounted.
+
+        What lies there at the commit is listed, checksummed and made durable.
+        """
+        path = self._store.local_path(self._folder)
+        if path is not None:
+            path.mkdir(parents=True, exist_ok=True)
+            self.adopt_folder(checksums=True)
+        return path
+
+    def adopt(self, entries: Iterable[Entry]) -> None:
+        """Take in files that another process of this attempt wrote and closed."""
+        self._entries |= {entry.name: entry for entry in entries}
+
+    def adopt_folder(self, *, checksums: bool) -> None:
+        """Have the folder listed at the commit, whoever wrote there, and on a mounted tier its files checksummed or not."""
+        if self._journal:
+            self._journal.opened(self.name)
+        if self._list_with != "checksums":
+            self._list_with = "checksums" if checksums else "lengths"
+
+    def finish(self, *, reconcile: bool = False) -> list[Entry]:
+        """Return the entries of everything that landed, verified, sorted by name.
+
+        Args:
+            reconcile: Remove files of the folder that are not this writer's: a resumed attempt may have left some.
+
+        Raises:
+            PublishError: A file is still open.
+            VerificationError: No file was written, or what lies there is not what was written.
+        """
+        if self._unfinished:
+            raise self._error(PublishError, f"file {next(iter(self._unfinished))!r} was opened and never closed: close it, or use 'with'")
+        if self._list_with:
+            self._list(checksums=self._list_with == "checksums")
+        elif reconcile:
+            self._remove_strangers()
+        if not self._entries:
+            raise self._error(VerificationError, "no file was written. Zero rows are fine, but a declared output needs at least one file")
+        entries = [self._entries[name] for name in sorted(self._entries)]
+        folders = {name[:index] for name in self._entries for index in _slashes(name)}
+        if clash := sorted(folders & self._entries.keys()):
+            raise self._error(VerificationError, f"{clash[0]!r} is both a file and a folder, which a volume cannot hold")
+        return entries
+
+    @property
+    def tier(self) -> str:
+        """The tier the bytes are written to."""
+        return self._store.tier.value
+
+    def _path(self, name: str) -> str:
+        return layout.check_object_path(f"{self._folder}/{layout.check_file_name(name)}")
+
+    def _finished(self, file: OutputFile, info: ObjectInfo | None) -> None:
+        self._unfinished.pop(file.name, None)
+        if info is not None:
+            self._record(file.name, file.crc, info)
+
+    def _record(self, name: str, crc: Crc32c, info: ObjectInfo) -> None:
+        if info.size != crc.length:
+            raise self._error(VerificationError, f"{crc.length} bytes of {name!r} were written and {info.size} landed")
+        entry = Entry(name, crc.length, crc.text())
+        self._entries[name] = entry
+        if self._journal:
+            self._journal.wrote(self.name, entry)
+
+    def _upload(self, source: Path, name: str) -> None:
+        # The path is opened without following a link: a job must not have its neighbour's secrets committed by swapping a file for a link.
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with io.FileIO(descriptor) as file:
+            size = os.fstat(descriptor).st_size
+            if size <= _CHUNK_BYTES:
+                self.put(name, file.readall())
+                return
+            with self.open(name, "wb") as target:
+                while chunk := file.read(_CHUNK_BYTES):
+                    target.write(chunk)
+
+    def _list(self, *, checksums: bool) -> None:
+        landed = {info.path.removeprefix(f"{self._folder}/"): info for info in self._store.list(self._folder)}
+        for name, entry in self._entries.items():
+            if name not in landed or landed[name].size != entry.length:
+                raise self._error(VerificationError, f"{name!r} was written and is gone or changed")
+        for name, info in landed.items():
+            layout.check_file_name(name)
+            if name not in self._entries:
+                self._entries[name] = Entry(name, info.size, self._read_checksum(info) if checksums else None)
+
+    def _read_checksum(self, info: ObjectInfo) -> str | None:
+        local = self._store.local_path(info.path)
+        if local is None:
+            return None
+        crc = Crc32c()
+        with io.FileIO(os.open(local, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                crc.update(chunk)
+            os.fsync(file.fileno())
+        if crc.length != info.size:
+            raise self._error(VerificationError, f"{info.path!r} changed while it was being verified: something still writes there")
+        return crc.text()
+
+    def _remove_strangers(self) -> None:
+        mine = {f"{self._folder}/{name}" for name in self._entries}
+        self._store.delete(info.path for info in list(self._store.list(self._folder)) if info.path not in mine)
+
+    def _error(self, kind: type[PublishError], reason: str) -> PublishError:
+        return kind(f"output {self.name!r} of {self._key}, attempt {self._attempt}: {reason}", key=str(self._key), attempt=self._attempt)
+
+
+def regular_files(folder: Path) -> Iterator[str]:
+    """Yield the relative names of a folder's files, at any depth.
+
+    Raises:
+        VerificationError: Something there is neither a file nor a folder.
+    """
+    pending = [""]
+    while pending:
+        prefix = pending.pop()
+        with os.scandir(folder / prefix) as found:
+            for item in found:
+                name = f"{prefix}{item.name}"
+                if item.is_dir(follow_symlinks=False):
+                    pending.append(f"{name}/")
+                elif item.is_file(follow_symlinks=False):
+                    yield name
+                else:
+                    raise VerificationError(f"{folder / name} is a symbolic link or a special file: only regular files can be committed. Copy its content into the output")
+
+
+def _slashes(name: str) -> Iterator[int]:
+    index = name.find("/")
+    while index >= 0:
+        yield index
+        index = name.find("/", index + 1)

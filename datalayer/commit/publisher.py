@@ -1,0 +1,211 @@
+"""``Publisher`` and ``Attempt``: claim, stage, verify, commit."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from datalayer.addresses import layout
+from datalayer.addresses.keys import DEFAULT_OUTPUT, check_output_name
+from datalayer.commit import wire
+from datalayer.commit.claims import Claim, claim_attempt
+from datalayer.commit.log import open_log
+from datalayer.commit.manifest import FILES, REFERENCE, Entry, IndexRef, Input, Manifest, Output, Producer
+from datalayer.commit.output import Journal, OutputWriter
+from datalayer.errors import CommitConflictError, CommitStateUnknownError, DataLayerError, PublishError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+    from typing import Self
+
+    from datalayer.addresses.keys import TaskKey
+    from datalayer.stores.base import Store
+
+MAX_INLINE_ENTRIES = 1000
+"""An output of more files has its list in an index of its own, so that the head stays small."""
+
+LEASE = timedelta(hours=24)
+"""How long an attempt that shows no sign of life is left alone by a sweep."""
+
+
+class Attempt:
+    """One try at producing a task's outputs. Nothing of it is visible before :meth:`commit` returns.
+
+    As a context manager it commits when the block ends well, and abandons what it staged when the block raises.
+    """
+
+    def __init__(self, home: Store, data: Store, claim: Claim, key: TaskKey, *, inputs: Iterable[Input] = (), producer: Producer | None = None) -> None:
+        self._home = home
+        self._data = data
+        self._claim = claim
+        self._inputs = list(inputs)
+        self._producer = producer or Producer(owner=claim.owner)
+        self._outputs: dict[str, OutputWriter] = {}
+        self._references: dict[str, Output] = {}
+        self._committed: Manifest | None = None
+        self._heartbeat = _Heartbeat(home, f"{layout.attempt_path(key, claim.attempt)}/{layout.ALIVE}")
+        self.key = key
+        self.resumed = False
+        """Whether the claim was made before, so that the folder may hold files of an earlier start."""
+        self.journal: Journal | None = None
+        """Told of every file that is staged, where another process commits."""
+
+    @property
+    def number(self) -> int:
+        """The attempt's number, which storage assigned."""
+        return self._claim.attempt
+
+    @property
+    def claim(self) -> Claim:
+        """The claim that holds the number."""
+        return self._claim
+
+    def output(self, name: str = DEFAULT_OUTPUT) -> OutputWriter:
+        """Return the writer of one named output; the same one for the same name.
+
+        Raises:
+            InvalidKeyError: The name cannot be an output's.
+        """
+        if name not in self._outputs:
+            check_output_name(name)
+            self._outputs[name] = OutputWriter(self._data, self.key, self.number, name, self.journal)
+        return self._outputs[name]
+
+    def refer(self, name: str, tier: str, entries: list[Entry]) -> None:
+        """Make an output a reference to data that already lies elsewhere, pinned entry by entry."""
+        size = sum(entry.length for entry in entries)
+        self._references[check_output_name(name)] = self._with_index(name, Output(REFERENCE, tier, len(entries), size, entries=entries))
+
+    def read(self, *inputs: Input) -> None:
+        """Add to the lineage: upstream outputs that this attempt reads."""
+        self._inputs += inputs
+
+    def commit(self) -> Manifest:
+        """Verify what was staged and make it the task's output, in one conditional request. Committing twice returns the same manifest.
+
+        Raises:
+            VerificationError: An output has no file, or what landed is not what was written.
+            CommitConflictError: A higher attempt committed, or this one was fenced as abandoned.
+            CommitStateUnknownError: The store did not say whether the commit was applied.
+        """
+        if self._committed:
+            return self._committed
+        if not self._outputs and not self._references:
+            raise PublishError(f"attempt {self.number} of {self.key} has no output: call output(...) and write at least one file", key=str(self.key), attempt=self.number)
+        outputs = {name: self._finished(writer) for name, writer in sorted(self._outputs.items())} | self._references
+        manifest = Manifest(
+            wire.VERSION, str(self.key), self.number, self._claim.nonce, datetime.now(UTC).isoformat(), self._producer, self._inputs, outputs
+        )
+        open_log(self._home, self.key).commit(self.number, self._claim.nonce, wire.encode(manifest))
+        self._heartbeat.stop()
+        self._committed = manifest
+        return manifest
+
+    def abandon(self) -> None:
+        """Give up: remove what was staged. The number stays taken. What cannot be removed now, a sweep removes later."""
+        self._heartbeat.stop()
+        folder = layout.attempt_path(self.key, self.number)
+        keep = f"{folder}/{layout.CLAIM}"
+        stores = [self._data] if self._data is self._home else [self._data, self._home]
+        for store in stores:
+            try:
+                store.reap_uploads(folder, timedelta(0))
+                store.delete(info.path for info in list(store.list(folder)) if info.path != keep)
+            except StoreError:
+                # The failure that led here is the one to report; a sweep finds the rest.
+                continue
+
+    def __enter__(self) -> Self:
+        self._heartbeat.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None:
+            self.abandon()
+            return
+        try:
+            self.commit()
+        except (CommitConflictError, CommitStateUnknownError):
+            # The first may, on a volume, have been seen by a reader for a moment; the second may be visible. Neither may lose its files.
+            self._heartbeat.stop()
+            raise
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _finished(self, writer: OutputWriter) -> Output:
+        entries = writer.finish(reconcile=self.resumed)
+        size = sum(entry.length for entry in entries)
+        output = Output(FILES, writer.tier, len(entries), size, rows=writer.rows, schema=writer.schema, entries=entries)
+        return self._with_index(writer.name, output)
+
+    def _with_index(self, name: str, output: Output) -> Output:
+        if output.files <= MAX_INLINE_ENTRIES:
+            return output
+        # Level 1: names and checksums compress to a third at once, and more effort buys little.
+        data = gzip.compress(wire.encode(output.entries), compresslevel=1, mtime=0)
+        inner = f"{layout.INDEX}/{name}.json.gz"
+        self._home.put(f"{layout.attempt_path(self.key, self.number)}/{inner}", data)
+        index = IndexRef(inner, len(data), f"sha256:{hashlib.sha256(data).hexdigest()}")
+        return Output(output.kind, output.tier, output.files, output.bytes, rows=output.rows, schema=output.schema, index=index)
+
+
+class Publisher:
+    """Starts attempts on a home store, with their data on another or the same one."""
+
+    def __init__(self, home: Store, data: Store) -> None:
+        self._home = home
+        self._data = data
+
+    def publish(self, key: TaskKey, *, owner: str | None = None, inputs: Iterable[Input] = (), producer: Producer | None = None) -> Attempt:
+        """Claim the next attempt of a task and return it.
+
+        Args:
+            key: The task.
+            owner: The scheduler's id of the task instance; a claim that it holds already is found again.
+            inputs: Upstream outputs that the attempt reads: its lineage.
+            producer: Who makes it.
+
+        Raises:
+            InvalidKeyError: The address is too long below this root.
+            CommitConflictError: The owner's attempt has committed already.
+        """
+        layout.check_object_path(self._home.location(f"{layout.attempt_path(key, 10**6)}/{layout.CLAIM}").path)
+        claim, resumed = claim_attempt(self._home, key, owner)
+        if resumed and open_log(self._home, key).attempt(claim.attempt):
+            message = f"task instance {owner!r} has committed attempt {claim.attempt} of {key} already, and a commit is final. Resolve the key instead"
+            raise CommitConflictError(message, key=str(key), attempt=claim.attempt)
+        attempt = Attempt(self._home, self._data, claim, key, inputs=inputs, producer=producer)
+        attempt.resumed = resumed
+        return attempt
+
+    def attach(self, key: TaskKey, claim: Claim, *, inputs: Iterable[Input] = (), producer: Producer | None = None) -> Attempt:
+        """Return the attempt of a claim that was made before, by this process or another."""
+        return Attempt(self._home, self._data, claim, key, inputs=inputs, producer=producer)
+
+
+class _Heartbeat:
+    """Shows a long attempt to be alive: one small put each quarter of the lease, so none at all for a task of less than six hours."""
+
+    def __init__(self, home: Store, path: str) -> None:
+        self._home = home
+        self._path = path
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        threading.Thread(target=self._beat, name="datalayer-heartbeat", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(LEASE.total_seconds() / 4):
+            try:
+                self._home.put(self._path, b"")
+            except DataLayerError:
+                # The next beat tries again; three in a row must fail before a sweep takes notice.
+                continue

@@ -1,0 +1,54 @@
+"""Reading and writing versioned JSON documents.
+
+A document has a ``version``, ``"MAJOR.MINOR"``. A newer minor version is read, and what it adds is left alone; a newer major version is refused.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from datalayer.errors import DataLayerError, ProtocolVersionError, VerificationError
+
+_Document = TypeVar("_Document")
+
+MAJOR = 1
+VERSION = f"{MAJOR}.0"
+
+
+class _Versioned(msgspec.Struct):
+    version: str
+
+
+def decode(data: bytes | msgspec.Raw, form: type[_Document], what: str, error_type: type[DataLayerError] = VerificationError) -> _Document:
+    """Return the document that JSON bytes spell, as ``form``.
+
+    Args:
+        data: The bytes.
+        form: A msgspec struct type.
+        what: What the document is and where it lies, for errors.
+        error_type: What to raise when the bytes are not such a document.
+
+    Raises:
+        ProtocolVersionError: Its major version is newer than this library's.
+    """
+    try:
+        return _checked(data, form, what, error_type)
+    except msgspec.MsgspecError as error:
+        raise error_type(f"{what} is not a valid document: {error}") from error
+
+
+def _checked(data: bytes | msgspec.Raw, form: type[_Document], what: str, error_type: type[DataLayerError]) -> _Document:
+    version = msgspec.json.decode(data, type=_Versioned).version
+    major = version.split(".", 1)[0]
+    if not major.isdigit():
+        raise error_type(f"{what} has the version {version!r}, which is none")
+    if int(major) > MAJOR:
+        raise ProtocolVersionError(f"{what} has version {version}; this library reads versions {MAJOR}.x. Upgrade datalayer-tasks here")
+    return msgspec.json.decode(data, type=form)
+
+
+def encode(document: object) -> bytes:
+    """Return a document's JSON bytes, its keys in their defined order."""
+    return msgspec.json.encode(document)

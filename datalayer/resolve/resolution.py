@@ -1,0 +1,304 @@
+"""``Resolution`` and ``ResolvedOutput``: a committed attempt, and its outputs to read in place.
+
+A resolution is a consistent view: it stays on the attempt it found, whatever commits after it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+import msgspec
+
+from datalayer.addresses import layout
+from datalayer.addresses.location import Location
+from datalayer.commit.checksum import Crc32c
+from datalayer.commit.manifest import REFERENCE, Entry, Input, Manifest, Output, check_entries
+from datalayer.errors import NotFoundError, NotSupportedError, ResolutionError, VerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import fsspec
+    import pyarrow.dataset
+
+    from datalayer.addresses.keys import OutputKey, TaskKey
+    from datalayer.commit.log import Committed
+    from datalayer.stores.base import Store, Tier
+
+class Miss(NamedTuple):
+    """Why a faster tier was passed over."""
+
+    tier: Tier
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.tier.value}: {self.reason}"
+
+
+class Served(NamedTuple):
+    """Which store serves an output, and what was passed over on the way to it."""
+
+    store: Store
+    folder: str
+    """Path of the output's folder in the store."""
+    misses: tuple[Miss, ...]
+
+
+class Resolution(Mapping[str, "ResolvedOutput"]):
+    """One committed attempt of a task: its outputs by name."""
+
+    def __init__(self, key: TaskKey, committed: Committed, home: Store, serve: Callable[[str, Output], Served], filesystem: Callable[[], fsspec.AbstractFileSystem]) -> None:
+        self.key = key
+        self.manifest: Manifest = committed.manifest
+        self.document: bytes = committed.raw
+        """The manifest as it was written, with whatever a newer minor version added."""
+        self.digest: str = committed.digest
+        """Pins the manifest's exact bytes."""
+        self._home = home
+        self._serve = serve
+        self._filesystem = filesystem
+        self._outputs: dict[str, ResolvedOutput] = {}
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt."""
+        return self.manifest.attempt
+
+    def pin(self, alias: str) -> Input:
+        """Return this resolution as a lineage edge: what an attempt that reads it records."""
+        return Input(alias, str(self.key), self.attempt, self.digest)
+
+    def __getitem__(self, name: str) -> ResolvedOutput:
+        if name not in self._outputs:
+            try:
+                output = self.manifest.outputs[name]
+            except KeyError:
+                raise ResolutionError(f"{self.key} has no output {name!r}; it has {', '.join(sorted(self.manifest.outputs))}", key=str(self.key)) from None
+            self._outputs[name] = ResolvedOutput(self, self.key.output(name), output, self._serve(name, output), self._home, self._filesystem)
+        return self._outputs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.manifest.outputs)
+
+    def __len__(self) -> int:
+        return len(self.manifest.outputs)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.manifest.outputs
+
+    def __repr__(self) -> str:
+        return f"<Resolution {self.key} attempt {self.attempt}: {', '.join(self.manifest.outputs)}>"
+
+
+class ResolvedOutput:
+    """One committed output, ready to be read in place."""
+
+    def __init__(
+        self, resolution: Resolution, key: OutputKey, output: Output, served: Served, home: Store, filesystem: Callable[[], fsspec.AbstractFileSystem]
+    ) -> None:
+        self.resolution = resolution
+        self.key = key
+        self.output = output
+        """What the manifest says of it: counts, bytes, schema."""
+        self._served = served
+        self._home = home
+        self._make_filesystem = filesystem
+        self._entries: dict[str, Entry] | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the attempt that this output belongs to."""
+        return self.resolution.manifest
+
+    @property
+    def tier(self) -> Tier:
+        """The tier that serves it."""
+        return self._served.store.tier
+
+    @property
+    def misses(self) -> tuple[Miss, ...]:
+        """Why each faster tier was passed over; empty if the fastest one serves."""
+        return self._served.misses
+
+    @property
+    def uri(self) -> str:
+        """The ``task://`` address, pinned to this attempt: for pandas, Polars, DuckDB, pyarrow and everything else that takes fsspec URLs."""
+        return f"task:/{self.resolution.key}@{self.resolution.attempt}/{self.key.name}"
+
+    @property
+    def location(self) -> Location:
+        """The folder's location on the tier that serves it."""
+        return self._served.store.location(self._served.folder)
+
+    @property
+    def spark_uri(self) -> str:
+        """The folder as a URI that Spark reads in place.
+
+        Raises:
+            NotSupportedError: Spark has no way to this tier.
+        """
+        return self._served.store.spark_uri(self._served.folder)
+
+    def spark_uris(self) -> list[str]:
+        """Return the URI of every file that holds data, for engines that take a list."""
+        return [self._served.store.spark_uri(self._path(entry)) for entry in self.data_files()]
+
+    @property
+    def path(self) -> Path | None:
+        """The folder on this machine, or None where the tier is not mounted."""
+        return self._served.store.local_path(self._served.folder)
+
+    @property
+    def filesystem(self) -> fsspec.AbstractFileSystem:
+        """The ``task://`` file system of this layer: ``pandas.read_parquet(output.uri, filesystem=output.filesystem)``."""
+        return self._make_filesystem()
+
+    @property
+    def files(self) -> dict[str, Entry]:
+        """The files by name. Read from the index, in one request, where there are more than the manifest holds.
+
+        Raises:
+            VerificationError: The index is not the one that was committed.
+        """
+        if self._entries is None:
+            entries = self.output.entries if self.output.entries is not None else self._read_index()
+            self._entries = {entry.name: entry for entry in entries}
+        return self._entries
+
+    def data_files(self) -> list[Entry]:
+        """Return the entries that hold data: as in Hadoop and Arrow, a name or folder that begins with ``_`` or ``.`` is none."""
+        return [entry for name, entry in self.files.items() if not any(part[0] in "_." for part in name.split("/"))]
+
+    def entry(self, name: str) -> Entry:
+        """Return one file's entry.
+
+        Raises:
+            NotFoundError: The output has no such file.
+        """
+        try:
+            return self.files[name]
+        except KeyError:
+            raise NotFoundError(f"{self.key} has no file {name!r}; it has {self.output.files} others", tier=self.tier.value, location=str(self.location)) from None
+
+    def open(self, name: str) -> BinaryIO:
+        """Return a seekable, read-only file.
+
+        Raises:
+            NotFoundError: The output has no such file, or its bytes are gone from the tier.
+            VerificationError: The object there has another length than the one committed, or is no longer the one a reference is pinned to.
+        """
+        entry = self.entry(name)
+        self._check_pinned(entry)
+        if entry.offset or entry.object is not None:
+            from datalayer.stores.ranges import RangeFile
+
+            return RangeFile(self._served.store, self._path(entry), entry.offset, entry.length)
+        return self._served.store.open(self._path(entry))
+
+    def stream(self, name: str, *, chunk_size: int = 8 << 20) -> Iterator[bytes]:
+        """Yield a file's bytes in order, verified: the last chunk comes only after length and checksum were found right.
+
+        Raises:
+            NotFoundError: The output has no such file, or its bytes are gone.
+            VerificationError: The bytes are not the ones that were committed.
+        """
+        entry = self.entry(name)
+        self._check_pinned(entry)
+        crc = Crc32c()
+        held: bytes | None = None
+        for chunk in self._served.store.stream(self._path(entry), chunk_size=chunk_size):
+            crc.update(chunk)
+            if held is not None:
+                yield held
+            held = chunk
+        if crc.length != entry.length or (entry.checksum and entry.checksum != crc.text()):
+            found = f"{crc.length} bytes with {crc.text()}"
+            raise VerificationError(f"{self.key}, file {name!r}: committed were {entry.length} bytes with {entry.checksum}, on tier {self.tier.value} lie {found}", key=str(self.resolution.key), attempt=self.resolution.attempt)
+        if held is not None:
+            yield held
+
+    def read_bytes(self, name: str) -> bytes:
+        """Return a whole file, verified."""
+        return b"".join(self.stream(name))
+
+    def dataset(self, **options: object) -> pyarrow.dataset.Dataset:
+        """Return the output as an Arrow dataset over the manifest's own file list: nothing is listed.
+
+        Args:
+            **options: Passed to ``pyarrow.dataset.dataset``: ``format`` (by default told by the files' ending), ``schema``, ``partitioning``.
+
+        Raises:
+            NotSupportedError: The format cannot be told by the files' names.
+        """
+        import pyarrow.dataset
+
+        entries = self.data_files()
+        for entry in entries:
+            self._check_pinned(entry)
+        store = self._served.store
+        options.setdefault("format", _format_of(self.key, entries))
+        base = store.filesystem_path(self._served.folder)
+        paths = [store.filesystem_path(self._path(entry)) for entry in entries]
+        return pyarrow.dataset.dataset(paths, filesystem=store.arrow_filesystem, partition_base_dir=base, **options)
+
+    def __repr__(self) -> str:
+        return f"<ResolvedOutput {self.key} attempt {self.resolution.attempt} on {self.tier.value}: {self.output.files} files, {self.output.bytes} bytes>"
+
+    def store_path(self, name: str) -> tuple[Store, str]:
+        """Return the store that serves a file and its path there, for copies on the server's side.
+
+        Raises:
+            NotFoundError: The output has no such file.
+        """
+        return self._served.store, self._path(self.entry(name))
+
+    def _path(self, entry: Entry) -> str:
+        if self.output.kind == REFERENCE and entry.object is not None:
+            location = Location.parse(entry.object)
+            return location.path.removeprefix(self._served.store.root.path).lstrip("/")
+        return f"{self._served.folder}/{entry.object or entry.name}"
+
+    def _check_pinned(self, entry: Entry) -> None:
+        if self.output.kind != REFERENCE:
+            return
+        info = self._served.store.head(self._path(entry))
+        if (info.size, info.version) != (entry.length, entry.version):
+            raise VerificationError(
+                f"{self.key}, file {entry.name!r}: {entry.object} changed since it was referenced. Publish the reference again, or restore the object",
+                key=str(self.resolution.key),
+                attempt=self.resolution.attempt,
+            )
+
+    def _read_index(self) -> list[Entry]:
+        index = self.output.index
+        key, attempt = self.resolution.key, self.resolution.attempt
+        if index is None:  # Manifest.check refuses such a manifest before anybody gets here.
+            return []
+        path = f"{layout.attempt_path(key, attempt)}/{index.object}"
+        data, _ = self._home.get(path)
+        where = str(self._home.location(path))
+        if f"sha256:{hashlib.sha256(data).hexdigest()}" != index.checksum:
+            raise VerificationError(f"the index {where} is not the one that was committed", key=str(key), attempt=attempt)
+        try:
+            entries = msgspec.json.decode(gzip.decompress(data), type=list[Entry])
+        except (msgspec.MsgspecError, OSError, EOFError) as error:
+            raise VerificationError(f"the index {where} cannot be read: {error}", key=str(key), attempt=attempt) from error
+        check_entries(self.output, entries, where)
+        if len(entries) != self.output.files:
+            raise VerificationError(f"the index {where} lists {len(entries)} files of {self.output.files}", key=str(key), attempt=attempt)
+        return entries
+
+
+_FORMATS = {"parquet": "parquet", "csv": "csv", "json": "json", "jsonl": "json", "ndjson": "json", "arrow": "ipc", "feather": "ipc", "ipc": "ipc", "orc": "orc"}
+
+
+def _format_of(key: OutputKey, entries: list[Entry]) -> str:
+    endings = {entry.name.removesuffix(".gz").rpartition(".")[2].lower() for entry in entries}
+    formats = {_FORMATS.get(ending) for ending in endings}
+    if len(formats) == 1 and (known := formats.pop()):
+        return known
+    raise NotSupportedError(f"{key}: no dataset format goes with files ending in {', '.join(sorted(endings)) or 'nothing'}; pass format=…, or read them with open(name)")

@@ -1,0 +1,129 @@
+"""``CountingStore`` and ``Receipt``: what a job asked of each tier, and the bytes it moved."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+
+from datalayer.stores.base import ObjectInfo, Store, StoreWriter
+from datalayer.stores.wrapping import WrappingStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+class TierReceipt(msgspec.Struct, omit_defaults=True):
+    """What was asked of one tier through this library. Engines that read in place by themselves are not seen here."""
+
+    calls: dict[str, int] = {}
+    """Store calls by verb. A long transfer is one call and several requests."""
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+
+class Receipt:
+    """Counters by tier. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tiers: dict[str, TierReceipt] = {}
+
+    def count(self, tier: str, verb: str, *, calls: int = 1, read: int = 0, written: int = 0) -> None:
+        """Add to a tier's counters."""
+        with self._lock:
+            receipt = self._tiers.setdefault(tier, TierReceipt())
+            if calls:
+                receipt.calls[verb] = receipt.calls.get(verb, 0) + calls
+            receipt.bytes_read += read
+            receipt.bytes_written += written
+
+    def by_tier(self) -> dict[str, TierReceipt]:
+        """Return a copy of the counters."""
+        with self._lock:
+            return {tier: TierReceipt(dict(found.calls), found.bytes_read, found.bytes_written) for tier, found in self._tiers.items()}
+
+
+class CountingStore(WrappingStore):
+    """A store that writes a receipt."""
+
+    def __init__(self, inner: Store, receipt: Receipt) -> None:
+        super().__init__(inner)
+        self._receipt = receipt
+
+    def head(self, path: str) -> ObjectInfo:
+        self._count("head")
+        return self.inner.head(path)
+
+    def get(self, path: str) -> tuple[bytes, ObjectInfo]:
+        self._count("get")
+        data, info = self.inner.get(path)
+        self._count("get", calls=0, read=len(data))
+        return data, info
+
+    def get_range(self, path: str, start: int, length: int) -> bytes:
+        data = self.inner.get_range(path, start, length)
+        self._count("get", read=len(data))
+        return data
+
+    def open(self, path: str) -> BinaryIO:
+        self._count("open")
+        return self.inner.open(path)
+
+    def stream(self, path: str, *, chunk_size: int = 8 << 20) -> Iterator[bytes]:
+        self._count("get")
+        for chunk in self.inner.stream(path, chunk_size=chunk_size):
+            self._count("get", calls=0, read=len(chunk))
+            yield chunk
+
+    def put(self, path: str, data: bytes) -> ObjectInfo:
+        self._count("put", written=len(data))
+        return self.inner.put(path, data)
+
+    def put_exclusive(self, path: str, data: bytes) -> ObjectInfo:
+        self._count("put", written=len(data))
+        return self.inner.put_exclusive(path, data)
+
+    def compare_and_put(self, path: str, data: bytes, version: str) -> ObjectInfo:
+        self._count("put", written=len(data))
+        return self.inner.compare_and_put(path, data, version)
+
+    def writer(self, path: str) -> StoreWriter:
+        self._count("put")
+        return _CountingWriter(self.inner.writer(path), self)
+
+    def copy(self, source: str, target: str) -> ObjectInfo:
+        self._count("copy")
+        return self.inner.copy(source, target)
+
+    def delete(self, paths: Iterable[str]) -> None:
+        self._count("delete")
+        self.inner.delete(paths)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        self._count("list")
+        return self.inner.list(prefix)
+
+    def children(self, prefix: str) -> tuple[list[str], list[ObjectInfo]]:
+        self._count("list")
+        return self.inner.children(prefix)
+
+    def _count(self, verb: str, *, calls: int = 1, read: int = 0, written: int = 0) -> None:
+        self._receipt.count(self.tier.value, verb, calls=calls, read=read, written=written)
+
+
+class _CountingWriter(StoreWriter):
+    def __init__(self, inner: StoreWriter, store: CountingStore) -> None:
+        self._inner = inner
+        self._store = store
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        self._store._count("put", calls=0, written=len(data))
+        return self._inner.write(data)
+
+    def close(self) -> ObjectInfo:
+        return self._inner.close()
+
+    def discard(self) -> None:
+        self._inner.discard()
