@@ -104,13 +104,19 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         names = {tier.value for tier in Tier}
         for name in [*self.tiers, *([self.home] if self.home else [])]:
             if name not in names:
-                raise ConfigError(f"{'home' if name == self.home else f'tiers.{name}'}: unknown tier {name!r}; the tiers are {', '.join(sorted(names))}")
+                raise ConfigError(
+                    f"{'home' if name == self.home else f'tiers.{name}'}: unknown tier {name!r}; the tiers are {', '.join(sorted(names))}"
+                )
         for name, tier in self.tiers.items():
             if tier.connection is not None and tier.connection not in self.connections:
-                raise ConfigError(f"tiers.{name}.connection: no connection named {tier.connection!r}; add [connections.{tier.connection}]")
+                raise ConfigError(
+                    f"tiers.{name}.connection: no connection named {tier.connection!r}; add [connections.{tier.connection}]"
+                )
         for reference in self.references:
             if reference.connection is not None and reference.connection not in self.connections:
-                raise ConfigError(f"references: no connection named {reference.connection!r}; add [connections.{reference.connection}]")
+                raise ConfigError(
+                    f"references: no connection named {reference.connection!r}; add [connections.{reference.connection}]"
+                )
         if self.tiers and design.data.value not in self.tiers:
             raise ConfigError(f"tiers.{design.data.value}: the design {design.name!r} writes there, so it needs a url")
         if self.home and self.tiers and self.home not in self.tiers:
@@ -159,7 +165,9 @@ def _from_file(environ: Mapping[str, str]) -> dict[str, Any]:
     import tomllib
 
     named = environ.get("DATALAYER_CONFIG")
-    candidates = [Path(named)] if named else [Path("datalayer.toml"), Path("~/.config/datalayer/datalayer.toml").expanduser()]
+    candidates = (
+        [Path(named)] if named else [Path("datalayer.toml"), Path("~/.config/datalayer/datalayer.toml").expanduser()]
+    )
     for path in candidates:
         try:
             text = path.read_text(encoding="utf-8")
@@ -176,7 +184,9 @@ def _from_file(environ: Mapping[str, str]) -> dict[str, Any]:
         # Checked alone first, so that an error names the file and not what was merged over it.
         unknown = {key for key in document if key not in Config.__struct_fields__}
         if unknown:
-            raise ConfigError(f"{path}: unknown key {sorted(unknown)[0]!r}; the keys are {', '.join(Config.__struct_fields__)}")
+            raise ConfigError(
+                f"{path}: unknown key {min(unknown)!r}; the keys are {', '.join(Config.__struct_fields__)}"
+            )
         return document
     return {}
 
@@ -191,7 +201,9 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             continue
         parts = name.lower().split("__")
         if parts[0] not in Config.__struct_fields__ or "" in parts:
-            raise ConfigError(f"{variable}: unknown key {'.'.join(parts)!r}; the keys are {', '.join(Config.__struct_fields__)}")
+            raise ConfigError(
+                f"{variable}: unknown key {'.'.join(parts)!r}; the keys are {', '.join(Config.__struct_fields__)}"
+            )
         place = document
         for part in parts[:-1]:
             place = place.setdefault(part, {})

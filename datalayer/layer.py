@@ -41,7 +41,9 @@ class DataLayer:
         self.config = config
         self.receipt = Receipt()
         """Calls and bytes of this layer so far, by tier."""
-        self._stores: dict[Tier, Store] = {tier: CountingStore(store, self.receipt) for tier, store in (stores or {}).items()}
+        self._stores: dict[Tier, Store] = {
+            tier: CountingStore(store, self.receipt) for tier, store in (stores or {}).items()
+        }
         self._references: dict[str, Store] = {}
         self._lock = threading.Lock()
         self._filesystem: TaskFileSystem | None = None
@@ -51,7 +53,9 @@ class DataLayer:
             from datalayer.resolve.remembered import RememberedManifests
 
             remembered = RememberedManifests(Path(config.cache).expanduser(), home.root)
-        self._resolver = Resolver(home, self.design.reads, self.store, self.reference_store, self._task_filesystem, remembered)
+        self._resolver = Resolver(
+            home, self.design.reads, self.store, self.reference_store, self._task_filesystem, remembered
+        )
 
     @classmethod
     def from_env(cls, explicit: Mapping[str, Any] | None = None) -> DataLayer:
@@ -83,7 +87,10 @@ class DataLayer:
         with self._lock:
             if tier not in self._stores:
                 if not self.config.tiers:
-                    message = "no tier is configured: set tiers.cold.url or tiers.shared.url in datalayer.toml, or DATALAYER_TIERS__COLD__URL in the environment"
+                    message = (
+                        "no tier is configured: set tiers.cold.url or tiers.shared.url in datalayer.toml, "
+                        "or DATALAYER_TIERS__COLD__URL in the environment"
+                    )
                     raise ConfigError(message)
                 self._stores[tier] = CountingStore(open_store(self.config, tier), self.receipt)
             return self._stores[tier]
@@ -98,7 +105,9 @@ class DataLayer:
         """The store that outputs are written to under the design in force."""
         return self.store(self.design.data)
 
-    def publish(self, key: TaskKey, *, owner: str | None = None, inputs: Iterable[Input] = (), producer: Producer | None = None) -> Attempt:
+    def publish(
+        self, key: TaskKey, *, owner: str | None = None, inputs: Iterable[Input] = (), producer: Producer | None = None
+    ) -> Attempt:
         """Claim the next attempt of a task and return it: a context manager that commits when its block ends well.
 
         Args:
@@ -161,7 +170,7 @@ class DataLayer:
         store = self.reference_store(location)
         entries = pin_location(store, location)
         with self.publish(key) as attempt:
-            attempt.refer(output, store.tier.value, entries)
+            attempt.refer(output, store.tier.value, location, entries)
         return self.resolve(key, attempt=attempt.number)
 
     def reference_store(self, location: Location) -> Store:
@@ -175,11 +184,18 @@ class DataLayer:
             if location.is_within(prefix):
                 with self._lock:
                     if allowed.prefix not in self._references:
-                        store = open_root(self.config, TierConfig(url=allowed.prefix, connection=allowed.connection), Tier.COLD, "references")
+                        store = open_root(
+                            self.config,
+                            TierConfig(url=allowed.prefix, connection=allowed.connection),
+                            Tier.COLD,
+                            "references",
+                        )
                         self._references[allowed.prefix] = CountingStore(store, self.receipt)
                     return self._references[allowed.prefix]
         known = ", ".join(allowed.prefix for allowed in self.config.references) or "none"
-        raise ConfigError(f"references: {location} lies below no allowed prefix (configured: {known}). Add [[references]] with a prefix that covers it")
+        raise ConfigError(
+            f"references: {location} lies below no allowed prefix (configured: {known}). Add [[references]] with a prefix that covers it"
+        )
 
     def connection(self, name: str | None) -> Connection:
         """Return a connection by its name in the configuration; without a name, the AWS environment's own.
@@ -193,7 +209,9 @@ class DataLayer:
             return self.config.connections[name]
         except KeyError:
             known = ", ".join(sorted(self.config.connections)) or "none"
-            raise ConfigError(f"connections: no connection named {name!r} (configured: {known}). Add [connections.{name}]") from None
+            raise ConfigError(
+                f"connections: no connection named {name!r} (configured: {known}). Add [connections.{name}]"
+            ) from None
 
     def __getitem__(self, address: str) -> Resolution:
         """Return what a short address names: ``layer["aviation/flights/extract@2013-01-01"]``, or ``…@latest``.

@@ -47,7 +47,9 @@ def encode_component(text: str, what: str = "id") -> str:
         encoded = _UNSAFE.sub(lambda match: b"!%02x" % match[0][0], raw).decode("ascii")
     if len(encoded) > MAX_COMPONENT_BYTES:
         shown = text if len(text) <= 40 else f"{text[:40]}…"
-        raise InvalidKeyError(f"{what} {shown!r} takes {len(encoded)} bytes once encoded; the limit is {MAX_COMPONENT_BYTES}. Use a shorter id")
+        raise InvalidKeyError(
+            f"{what} {shown!r} takes {len(encoded)} bytes once encoded; the limit is {MAX_COMPONENT_BYTES}. Use a shorter id"
+        )
     return encoded
 
 

@@ -49,7 +49,9 @@ class TaskKey:
     _text: str
     _hash: int
 
-    def __init__(self, team: str, dag_id: str, task_id: str, run: str | datetime | RunId, map_index: int | None = None) -> None:
+    def __init__(
+        self, team: str, dag_id: str, task_id: str, run: str | datetime | RunId, map_index: int | None = None
+    ) -> None:
         if map_index == -1:
             map_index = None
         if map_index is not None and (type(map_index) is not int or not 0 <= map_index < 10**10):
@@ -59,7 +61,9 @@ class TaskKey:
         if map_index is not None:
             text += f"/map_index-{map_index}"
         if len(text) > MAX_KEY_BYTES:
-            raise InvalidKeyError(f"the address {text[:80]}… takes {len(text)} bytes; the limit is {MAX_KEY_BYTES}. Use shorter ids")
+            raise InvalidKeyError(
+                f"the address {text[:80]}… takes {len(text)} bytes; the limit is {MAX_KEY_BYTES}. Use shorter ids"
+            )
         store = object.__setattr__
         store(self, "team", team)
         store(self, "dag_id", dag_id)
@@ -78,14 +82,18 @@ class TaskKey:
         """
         parts = text.split("/") if isinstance(text, str) else []
         if len(parts) not in {5, 6} or parts[0]:
-            raise InvalidKeyError(f"{text!r} is not an address: expected /team/dag_id/task_id/run, with /map_index-N after it for a mapped task")
+            raise InvalidKeyError(
+                f"{text!r} is not an address: expected /team/dag_id/task_id/run, with /map_index-N after it for a mapped task"
+            )
         map_index = None
         if len(parts) == 6:
             match = _MAP_INDEX.fullmatch(parts[5])
             if not match:
                 raise InvalidKeyError(f"{text!r} is not an address: its last part must be map_index-N")
             map_index = int(match[1])
-        team, dag_id, task_id = (decode_component(part, what) for part, what in zip(parts[1:4], ("team", "dag_id", "task_id"), strict=True))
+        team, dag_id, task_id = (
+            decode_component(part, what) for part, what in zip(parts[1:4], ("team", "dag_id", "task_id"), strict=True)
+        )
         return cls(team, dag_id, task_id, parts[4], map_index)
 
     @property
@@ -166,7 +174,9 @@ def check_output_name(name: str) -> str:
         InvalidKeyError: The name is not 1 to 100 characters of ``[A-Za-z0-9_-]`` that begin with a letter or digit, or is reserved.
     """
     if not isinstance(name, str) or not _OUTPUT_NAME.fullmatch(name):
-        raise InvalidKeyError(f"output name {name!r} must be 1 to 100 characters of [A-Za-z0-9_-] and begin with a letter or a digit")
+        raise InvalidKeyError(
+            f"output name {name!r} must be 1 to 100 characters of [A-Za-z0-9_-] and begin with a letter or a digit"
+        )
     if name in _RESERVED_OUTPUTS or _MAP_INDEX.fullmatch(name):
         raise InvalidKeyError(f"output name {name!r} is reserved; choose another")
     return name
@@ -184,7 +194,11 @@ def parse_short(text: str) -> tuple[str, str, str, str, int | None]:
     match = _SHORT.fullmatch(text.removeprefix("/")) if isinstance(text, str) else None
     parts = match["path"].split("/") if match else []
     if match is None or len(parts) != 3:
-        raise InvalidKeyError(f"{text!r} is not a short address: write team/dag_id/task_id@RUN, where RUN is a date, run_id-…, or latest")
+        raise InvalidKeyError(
+            f"{text!r} is not a short address: write team/dag_id/task_id@RUN, where RUN is a date, run_id-…, or latest"
+        )
     run = match["run"] if match["run"] == LATEST else run_from_person(match["run"])
-    team, dag_id, task_id = (decode_component(part, what) for part, what in zip(parts, ("team", "dag_id", "task_id"), strict=True))
+    team, dag_id, task_id = (
+        decode_component(part, what) for part, what in zip(parts, ("team", "dag_id", "task_id"), strict=True)
+    )
     return team, dag_id, task_id, run, None if match["index"] is None else int(match["index"])

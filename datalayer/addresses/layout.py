@@ -76,7 +76,9 @@ def check_file_name(name: str) -> str:
     if size > MAX_NAME_BYTES:
         raise InvalidKeyError(f"file name {name[:60]!r}… takes {size} bytes; the limit is {MAX_NAME_BYTES}")
     if not _FORBIDDEN.isdisjoint(name):
-        raise InvalidKeyError(f"file name {name!r} holds a control character or a backslash, which object stores and engines do not agree on; rename the file")
+        raise InvalidKeyError(
+            f"file name {name!r} holds a control character or a backslash, which object stores and engines do not agree on; rename the file"
+        )
     for component in name.split("/"):
         if component in {"", ".", ".."}:
             raise InvalidKeyError(f"file name {name!r} has an empty, '.' or '..' component")
@@ -93,5 +95,7 @@ def check_object_path(path: str) -> str:
     """
     size = len(path.encode("utf-8"))
     if size > MAX_KEY_BYTES:
-        raise InvalidKeyError(f"the object key {path[:80]}… takes {size} bytes; S3 allows {MAX_KEY_BYTES}. Use shorter ids or file names")
+        raise InvalidKeyError(
+            f"the object key {path[:80]}… takes {size} bytes; S3 allows {MAX_KEY_BYTES}. Use shorter ids or file names"
+        )
     return path

@@ -6,7 +6,9 @@ import re
 
 from datalayer.errors import InvalidKeyError
 
-_URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>/[^\x00-\x1f\x7f]*)?", re.ASCII | re.DOTALL)
+_URI = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>/[^\x00-\x1f\x7f]*)?", re.ASCII | re.DOTALL
+)
 _BAD_COMPONENTS = frozenset({"", ".", ".."})
 
 

@@ -52,7 +52,8 @@ def run_segment(run: str | datetime | RunId) -> str:
         if _date_segment(parsed) == run:
             return run
     raise InvalidKeyError(
-        f"run {run!r} is neither a UTC date like 20260101T000000Z nor a run id like run_id-manual__1. Give a datetime for a dated run, or RunId({run!r}) for a run id"
+        f"run {run!r} is neither a UTC date like 20260101T000000Z nor a run id like run_id-manual__1. "
+        f"Give a datetime for a dated run, or RunId({run!r}) for a run id"
     )
 
 
@@ -74,13 +75,17 @@ def run_from_person(text: str) -> str:
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError as error:
-        raise InvalidKeyError(f"run {text!r} is no date in ISO form (2013-01-01, 2013-01-01T06:00), no run_id-… segment and not 'latest'") from error
+        raise InvalidKeyError(
+            f"run {text!r} is no date in ISO form (2013-01-01, 2013-01-01T06:00), no run_id-… segment and not 'latest'"
+        ) from error
     return _date_segment(parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC))
 
 
 def _date_segment(moment: datetime) -> str:
     if moment.tzinfo is None:
-        raise InvalidKeyError(f"run {moment.isoformat()} has no time zone, so it names no single moment: pass an aware datetime, e.g. with tzinfo=datetime.UTC")
+        raise InvalidKeyError(
+            f"run {moment.isoformat()} has no time zone, so it names no single moment: pass an aware datetime, e.g. with tzinfo=datetime.UTC"
+        )
     try:
         utc = moment.astimezone(UTC)
     except OverflowError as error:
@@ -99,5 +104,7 @@ def _parse_date(segment: str) -> datetime:
 
 def _checked_length(segment: str) -> str:
     if len(segment) > MAX_COMPONENT_BYTES:
-        raise InvalidKeyError(f"run {segment[:60]!r}… takes {len(segment)} bytes once encoded; the limit is {MAX_COMPONENT_BYTES}")
+        raise InvalidKeyError(
+            f"run {segment[:60]!r}… takes {len(segment)} bytes once encoded; the limit is {MAX_COMPONENT_BYTES}"
+        )
     return segment

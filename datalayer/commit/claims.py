@@ -65,7 +65,10 @@ def claim_attempt(store: Store, key: TaskKey, owner: str | None = None) -> tuple
             number = max(attempt_numbers(store, key), default=number) + 1
         else:
             return claim, False
-    raise PublishError(f"no attempt number of {key} could be claimed in {_MAX_ROUNDS} rounds: something creates claims without end there", key=str(key))
+    raise PublishError(
+        f"no attempt number of {key} could be claimed in {_MAX_ROUNDS} rounds: something creates claims without end there",
+        key=str(key),
+    )
 
 
 def find_claim(store: Store, key: TaskKey, owner: str) -> Claim | None:

@@ -23,7 +23,9 @@ _BUFFER_BYTES = 1 << 20
 class OutputFile(io.BufferedIOBase):
     """A binary file of an output. ``close()`` makes it part of the attempt, ``discard()`` drops it."""
 
-    def __init__(self, writer: StoreWriter, name: str, finished: Callable[[OutputFile, ObjectInfo | None], None]) -> None:
+    def __init__(
+        self, writer: StoreWriter, name: str, finished: Callable[[OutputFile, ObjectInfo | None], None]
+    ) -> None:
         super().__init__()
         self._writer = writer
         self._finished = finished
@@ -78,7 +80,9 @@ class OutputFile(io.BufferedIOBase):
         finally:
             self._finished(self, None)
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self.close()
         else:
@@ -104,12 +108,14 @@ class TextOutputFile(io.TextIOWrapper):
 
     def __init__(self, file: OutputFile) -> None:
         self._file = file
-        super().__init__(file, encoding="utf-8", newline="")  # type: ignore[arg-type]  # BufferedIOBase is what the wrapper documents
+        super().__init__(file, encoding="utf-8", newline="")
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self.close()
         else:

@@ -12,10 +12,10 @@ it may remove its files.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
-
 
 from datalayer.addresses import layout
 from datalayer.commit import wire
@@ -199,10 +199,9 @@ class HeadObject(CommitLog):
 
     def _keep(self, old: _Read) -> None:
         if old.committed is not None:
-            try:
-                self._store.put_exclusive(self._kept_path(old.committed.manifest.attempt), encode_head(old.committed.raw))
-            except AlreadyExistsError:
-                pass
+            path = self._kept_path(old.committed.manifest.attempt)
+            with contextlib.suppress(AlreadyExistsError):
+                self._store.put_exclusive(path, encode_head(old.committed.raw))
 
     def _kept_path(self, number: int) -> str:
         return f"{layout.attempt_path(self._key, number)}/{layout.HEAD}"
@@ -285,5 +284,3 @@ def decode_committed(envelope: bytes, key: TaskKey, where: str) -> Committed:
     manifest = wire.decode(raw, Manifest, where)
     manifest.check(key, where)
     return Committed(manifest, raw, digest_of(raw))
-
-

@@ -67,6 +67,8 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     """The tier its bytes were written to."""
     files: int
     bytes: int
+    location: str | None = None
+    """Where a reference's data lies: an object, or the folder of its entries."""
     rows: int | None = None
     schema: list[Field] | None = None
     retention: str | None = None
@@ -115,18 +117,30 @@ class Manifest(msgspec.Struct, frozen=True):
             VerificationError: It is not, or does.
         """
         if self.key != str(key):
-            raise VerificationError(f"the manifest at {where} is for {self.key}, not {key}", key=str(key), attempt=self.attempt)
+            raise VerificationError(
+                f"the manifest at {where} is for {self.key}, not {key}", key=str(key), attempt=self.attempt
+            )
         if self.attempt < 1:
             raise VerificationError(f"the manifest at {where} has the attempt number {self.attempt}", key=str(key))
         for name, output in self.outputs.items():
             try:
                 check_output_name(name)
             except InvalidKeyError as error:
-                raise VerificationError(f"the manifest at {where}: {error}", key=str(key), attempt=self.attempt) from error
+                raise VerificationError(
+                    f"the manifest at {where}: {error}", key=str(key), attempt=self.attempt
+                ) from error
             if output.index is not None and output.index.object != f"index/{name}.json.gz":
-                raise VerificationError(f"the manifest at {where} names an index outside its attempt: {output.index.object!r}", key=str(key), attempt=self.attempt)
+                raise VerificationError(
+                    f"the manifest at {where} names an index outside its attempt: {output.index.object!r}",
+                    key=str(key),
+                    attempt=self.attempt,
+                )
             if (output.entries is None) == (output.index is None):
-                raise VerificationError(f"the manifest at {where}: output {name!r} needs either entries or an index", key=str(key), attempt=self.attempt)
+                raise VerificationError(
+                    f"the manifest at {where}: output {name!r} needs either entries or an index",
+                    key=str(key),
+                    attempt=self.attempt,
+                )
             check_entries(output, output.entries or (), f"output {name!r} of {where}")
 
 
@@ -158,7 +172,9 @@ def check_entries(output: Output, entries: Iterable[Entry], where: str) -> None:
         files += 1
         size += entry.length
     if output.index is None and (files, size) != (output.files, output.bytes):
-        raise VerificationError(f"{where} lists {files} files of {size} bytes and claims {output.files} of {output.bytes}")
+        raise VerificationError(
+            f"{where} lists {files} files of {size} bytes and claims {output.files} of {output.bytes}"
+        )
 
 
 def digest_of(data: bytes | msgspec.Raw) -> str:

@@ -160,17 +160,25 @@ class OutputWriter:
             VerificationError: No file was written, or what lies there is not what was written.
         """
         if self._unfinished:
-            raise self._error(PublishError, f"file {next(iter(self._unfinished))!r} was opened and never closed: close it, or use 'with'")
+            raise self._error(
+                PublishError,
+                f"file {next(iter(self._unfinished))!r} was opened and never closed: close it, or use 'with'",
+            )
         if self._list_with:
             self._list(checksums=self._list_with == "checksums")
         elif reconcile:
             self._remove_strangers()
         if not self._entries:
-            raise self._error(VerificationError, "no file was written. Zero rows are fine, but a declared output needs at least one file")
+            raise self._error(
+                VerificationError,
+                "no file was written. Zero rows are fine, but a declared output needs at least one file",
+            )
         entries = [self._entries[name] for name in sorted(self._entries)]
         folders = {name[:index] for name in self._entries for index in _slashes(name)}
         if clash := sorted(folders & self._entries.keys()):
-            raise self._error(VerificationError, f"{clash[0]!r} is both a file and a folder, which a volume cannot hold")
+            raise self._error(
+                VerificationError, f"{clash[0]!r} is both a file and a folder, which a volume cannot hold"
+            )
         return entries
 
     @property
@@ -226,7 +234,9 @@ class OutputWriter:
                 crc.update(chunk)
             os.fsync(file.fileno())
         if crc.length != info.size:
-            raise self._error(VerificationError, f"{info.path!r} changed while it was being verified: something still writes there")
+            raise self._error(
+                VerificationError, f"{info.path!r} changed while it was being verified: something still writes there"
+            )
         return crc.text()
 
     def _remove_strangers(self) -> None:
@@ -234,7 +244,11 @@ class OutputWriter:
         self._store.delete(info.path for info in list(self._store.list(self._folder)) if info.path not in mine)
 
     def _error(self, kind: type[PublishError], reason: str) -> PublishError:
-        return kind(f"output {self.name!r} of {self._key}, attempt {self._attempt}: {reason}", key=str(self._key), attempt=self._attempt)
+        return kind(
+            f"output {self.name!r} of {self._key}, attempt {self._attempt}: {reason}",
+            key=str(self._key),
+            attempt=self._attempt,
+        )
 
 
 def regular_files(folder: Path) -> Iterator[str]:
@@ -254,7 +268,9 @@ def regular_files(folder: Path) -> Iterator[str]:
                 elif item.is_file(follow_symlinks=False):
                     yield name
                 else:
-                    raise VerificationError(f"{folder / name} is a symbolic link or a special file: only regular files can be committed. Copy its content into the output")
+                    raise VerificationError(
+                        f"{folder / name} is a symbolic link or a special file: only regular files can be committed. Copy its content into the output"
+                    )
 
 
 def _slashes(name: str) -> Iterator[int]:

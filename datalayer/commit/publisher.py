@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from datalayer.addresses.keys import TaskKey
+    from datalayer.addresses.location import Location
     from datalayer.stores.base import Store
 
 MAX_INLINE_ENTRIES = 1000
@@ -38,7 +39,16 @@ class Attempt:
     As a context manager it commits when the block ends well, and abandons what it staged when the block raises.
     """
 
-    def __init__(self, home: Store, data: Store, claim: Claim, key: TaskKey, *, inputs: Iterable[Input] = (), producer: Producer | None = None) -> None:
+    def __init__(
+        self,
+        home: Store,
+        data: Store,
+        claim: Claim,
+        key: TaskKey,
+        *,
+        inputs: Iterable[Input] = (),
+        producer: Producer | None = None,
+    ) -> None:
         self._home = home
         self._data = data
         self._claim = claim
@@ -75,10 +85,12 @@ class Attempt:
             self._outputs[name] = OutputWriter(self._data, self.key, self.number, name, self.journal)
         return self._outputs[name]
 
-    def refer(self, name: str, tier: str, entries: list[Entry]) -> None:
+    def refer(self, name: str, tier: str, location: Location, entries: list[Entry]) -> None:
         """Make an output a reference to data that already lies elsewhere, pinned entry by entry."""
         size = sum(entry.length for entry in entries)
-        self._references[check_output_name(name)] = self._with_index(name, Output(REFERENCE, tier, len(entries), size, entries=entries))
+        self._references[check_output_name(name)] = self._with_index(
+            name, Output(REFERENCE, tier, len(entries), size, location=str(location), entries=entries)
+        )
 
     def read(self, *inputs: Input) -> None:
         """Add to the lineage: upstream outputs that this attempt reads."""
@@ -95,10 +107,21 @@ class Attempt:
         if self._committed:
             return self._committed
         if not self._outputs and not self._references:
-            raise PublishError(f"attempt {self.number} of {self.key} has no output: call output(...) and write at least one file", key=str(self.key), attempt=self.number)
+            raise PublishError(
+                f"attempt {self.number} of {self.key} has no output: call output(...) and write at least one file",
+                key=str(self.key),
+                attempt=self.number,
+            )
         outputs = {name: self._finished(writer) for name, writer in sorted(self._outputs.items())} | self._references
         manifest = Manifest(
-            wire.VERSION, str(self.key), self.number, self._claim.nonce, datetime.now(UTC).isoformat(), self._producer, self._inputs, outputs
+            wire.VERSION,
+            str(self.key),
+            self.number,
+            self._claim.nonce,
+            datetime.now(UTC).isoformat(),
+            self._producer,
+            self._inputs,
+            outputs,
         )
         open_log(self._home, self.key).commit(self.number, self._claim.nonce, wire.encode(manifest))
         self._heartbeat.stop()
@@ -123,7 +146,9 @@ class Attempt:
         self._heartbeat.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is not None:
             self.abandon()
             return
@@ -151,7 +176,7 @@ class Attempt:
         inner = f"{layout.INDEX}/{name}.json.gz"
         self._home.put(f"{layout.attempt_path(self.key, self.number)}/{inner}", data)
         index = IndexRef(inner, len(data), f"sha256:{hashlib.sha256(data).hexdigest()}")
-        return Output(output.kind, output.tier, output.files, output.bytes, rows=output.rows, schema=output.schema, index=index)
+        return msgspec.structs.replace(output, entries=None, index=index)
 
 
 class Publisher:
@@ -161,7 +186,9 @@ class Publisher:
         self._home = home
         self._data = data
 
-    def publish(self, key: TaskKey, *, owner: str | None = None, inputs: Iterable[Input] = (), producer: Producer | None = None) -> Attempt:
+    def publish(
+        self, key: TaskKey, *, owner: str | None = None, inputs: Iterable[Input] = (), producer: Producer | None = None
+    ) -> Attempt:
         """Claim the next attempt of a task and return it.
 
         Args:
@@ -177,13 +204,18 @@ class Publisher:
         layout.check_object_path(self._home.location(f"{layout.attempt_path(key, 10**6)}/{layout.CLAIM}").path)
         claim, resumed = claim_attempt(self._home, key, owner)
         if resumed and open_log(self._home, key).attempt(claim.attempt):
-            message = f"task instance {owner!r} has committed attempt {claim.attempt} of {key} already, and a commit is final. Resolve the key instead"
+            message = (
+                f"task instance {owner!r} has committed attempt {claim.attempt} of {key} already, "
+                "and a commit is final. Resolve the key instead"
+            )
             raise CommitConflictError(message, key=str(key), attempt=claim.attempt)
         attempt = Attempt(self._home, self._data, claim, key, inputs=inputs, producer=producer)
         attempt.resumed = resumed
         return attempt
 
-    def attach(self, key: TaskKey, claim: Claim, *, inputs: Iterable[Input] = (), producer: Producer | None = None) -> Attempt:
+    def attach(
+        self, key: TaskKey, claim: Claim, *, inputs: Iterable[Input] = (), producer: Producer | None = None
+    ) -> Attempt:
         """Return the attempt of a claim that was made before, by this process or another."""
         return Attempt(self._home, self._data, claim, key, inputs=inputs, producer=producer)
 

@@ -34,4 +34,7 @@ def pin_location(store: Store, location: Location) -> list[Entry]:
     found = sorted(store.list(path), key=lambda info: info.path)
     if not found:
         raise NotFoundError(f"nothing lies at {location} to refer to", tier=store.tier.value, location=str(location))
-    return [Entry(info.path.removeprefix(prefix), info.size, object=str(store.location(info.path)), version=info.version) for info in found]
+    return [
+        Entry(info.path.removeprefix(prefix), info.size, object=str(store.location(info.path)), version=info.version)
+        for info in found
+    ]

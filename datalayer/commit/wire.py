@@ -21,7 +21,9 @@ class _Versioned(msgspec.Struct):
     version: str
 
 
-def decode(data: bytes | msgspec.Raw, form: type[_Document], what: str, error_type: type[DataLayerError] = VerificationError) -> _Document:
+def decode(
+    data: bytes | msgspec.Raw, form: type[_Document], what: str, error_type: type[DataLayerError] = VerificationError
+) -> _Document:
     """Return the document that JSON bytes spell, as ``form``.
 
     Args:
@@ -39,13 +41,17 @@ def decode(data: bytes | msgspec.Raw, form: type[_Document], what: str, error_ty
         raise error_type(f"{what} is not a valid document: {error}") from error
 
 
-def _checked(data: bytes | msgspec.Raw, form: type[_Document], what: str, error_type: type[DataLayerError]) -> _Document:
+def _checked(
+    data: bytes | msgspec.Raw, form: type[_Document], what: str, error_type: type[DataLayerError]
+) -> _Document:
     version = msgspec.json.decode(data, type=_Versioned).version
     major = version.split(".", 1)[0]
     if not major.isdigit():
         raise error_type(f"{what} has the version {version!r}, which is none")
     if int(major) > MAJOR:
-        raise ProtocolVersionError(f"{what} has version {version}; this library reads versions {MAJOR}.x. Upgrade datalayer-tasks here")
+        raise ProtocolVersionError(
+            f"{what} has version {version}; this library reads versions {MAJOR}.x. Upgrade datalayer-tasks here"
+        )
     return msgspec.json.decode(data, type=form)
 
 

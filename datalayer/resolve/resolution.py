@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 import msgspec
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from datalayer.addresses.keys import OutputKey, TaskKey
     from datalayer.commit.log import Committed
     from datalayer.stores.base import Store, Tier
+
 
 class Miss(NamedTuple):
     """Why a faster tier was passed over."""
@@ -51,7 +53,14 @@ class Served(NamedTuple):
 class Resolution(Mapping[str, "ResolvedOutput"]):
     """One committed attempt of a task: its outputs by name."""
 
-    def __init__(self, key: TaskKey, committed: Committed, home: Store, serve: Callable[[str, Output], Served], filesystem: Callable[[], fsspec.AbstractFileSystem]) -> None:
+    def __init__(
+        self,
+        key: TaskKey,
+        committed: Committed,
+        home: Store,
+        serve: Callable[[str, Output], Served],
+        filesystem: Callable[[], fsspec.AbstractFileSystem],
+    ) -> None:
         self.key = key
         self.manifest: Manifest = committed.manifest
         self.document: bytes = committed.raw
@@ -77,8 +86,13 @@ class Resolution(Mapping[str, "ResolvedOutput"]):
             try:
                 output = self.manifest.outputs[name]
             except KeyError:
-                raise ResolutionError(f"{self.key} has no output {name!r}; it has {', '.join(sorted(self.manifest.outputs))}", key=str(self.key)) from None
-            self._outputs[name] = ResolvedOutput(self, self.key.output(name), output, self._serve(name, output), self._home, self._filesystem)
+                raise ResolutionError(
+                    f"{self.key} has no output {name!r}; it has {', '.join(sorted(self.manifest.outputs))}",
+                    key=str(self.key),
+                ) from None
+            self._outputs[name] = ResolvedOutput(
+                self, self.key.output(name), output, self._serve(name, output), self._home, self._filesystem
+            )
         return self._outputs[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -98,7 +112,13 @@ class ResolvedOutput:
     """One committed output, ready to be read in place."""
 
     def __init__(
-        self, resolution: Resolution, key: OutputKey, output: Output, served: Served, home: Store, filesystem: Callable[[], fsspec.AbstractFileSystem]
+        self,
+        resolution: Resolution,
+        key: OutputKey,
+        output: Output,
+        served: Served,
+        home: Store,
+        filesystem: Callable[[], fsspec.AbstractFileSystem],
     ) -> None:
         self.resolution = resolution
         self.key = key
@@ -182,7 +202,11 @@ class ResolvedOutput:
         try:
             return self.files[name]
         except KeyError:
-            raise NotFoundError(f"{self.key} has no file {name!r}; it has {self.output.files} others", tier=self.tier.value, location=str(self.location)) from None
+            raise NotFoundError(
+                f"{self.key} has no file {name!r}; it has {self.output.files} others",
+                tier=self.tier.value,
+                location=str(self.location),
+            ) from None
 
     def open(self, name: str) -> BinaryIO:
         """Return a seekable, read-only file.
@@ -196,7 +220,8 @@ class ResolvedOutput:
         if entry.offset or entry.object is not None:
             from datalayer.stores.ranges import RangeFile
 
-            return RangeFile(self._served.store, self._path(entry), entry.offset, entry.length)
+            file = RangeFile(self._served.store, self._path(entry), entry.offset, entry.length)
+            return cast("BinaryIO", io.BufferedReader(file))
         return self._served.store.open(self._path(entry))
 
     def stream(self, name: str, *, chunk_size: int = 8 << 20) -> Iterator[bytes]:
@@ -217,7 +242,11 @@ class ResolvedOutput:
             held = chunk
         if crc.length != entry.length or (entry.checksum and entry.checksum != crc.text()):
             found = f"{crc.length} bytes with {crc.text()}"
-            raise VerificationError(f"{self.key}, file {name!r}: committed were {entry.length} bytes with {entry.checksum}, on tier {self.tier.value} lie {found}", key=str(self.resolution.key), attempt=self.resolution.attempt)
+            raise VerificationError(
+                f"{self.key}, file {name!r}: committed were {entry.length} bytes with {entry.checksum}, on tier {self.tier.value} lie {found}",
+                key=str(self.resolution.key),
+                attempt=self.resolution.attempt,
+            )
         if held is not None:
             yield held
 
@@ -246,7 +275,8 @@ class ResolvedOutput:
         return pyarrow.dataset.dataset(paths, filesystem=store.arrow_filesystem, partition_base_dir=base, **options)
 
     def __repr__(self) -> str:
-        return f"<ResolvedOutput {self.key} attempt {self.resolution.attempt} on {self.tier.value}: {self.output.files} files, {self.output.bytes} bytes>"
+        size = f"{self.output.files} files, {self.output.bytes} bytes"
+        return f"<ResolvedOutput {self.key} attempt {self.resolution.attempt} on {self.tier.value}: {size}>"
 
     def store_path(self, name: str) -> tuple[Store, str]:
         """Return the store that serves a file and its path there, for copies on the server's side.
@@ -268,7 +298,8 @@ class ResolvedOutput:
         info = self._served.store.head(self._path(entry))
         if (info.size, info.version) != (entry.length, entry.version):
             raise VerificationError(
-                f"{self.key}, file {entry.name!r}: {entry.object} changed since it was referenced. Publish the reference again, or restore the object",
+                f"{self.key}, file {entry.name!r}: {entry.object} changed since it was referenced. "
+                "Publish the reference again, or restore the object",
                 key=str(self.resolution.key),
                 attempt=self.resolution.attempt,
             )
@@ -282,18 +313,34 @@ class ResolvedOutput:
         data, _ = self._home.get(path)
         where = str(self._home.location(path))
         if f"sha256:{hashlib.sha256(data).hexdigest()}" != index.checksum:
-            raise VerificationError(f"the index {where} is not the one that was committed", key=str(key), attempt=attempt)
+            raise VerificationError(
+                f"the index {where} is not the one that was committed", key=str(key), attempt=attempt
+            )
         try:
             entries = msgspec.json.decode(gzip.decompress(data), type=list[Entry])
         except (msgspec.MsgspecError, OSError, EOFError) as error:
-            raise VerificationError(f"the index {where} cannot be read: {error}", key=str(key), attempt=attempt) from error
+            raise VerificationError(
+                f"the index {where} cannot be read: {error}", key=str(key), attempt=attempt
+            ) from error
         check_entries(self.output, entries, where)
         if len(entries) != self.output.files:
-            raise VerificationError(f"the index {where} lists {len(entries)} files of {self.output.files}", key=str(key), attempt=attempt)
+            raise VerificationError(
+                f"the index {where} lists {len(entries)} files of {self.output.files}", key=str(key), attempt=attempt
+            )
         return entries
 
 
-_FORMATS = {"parquet": "parquet", "csv": "csv", "json": "json", "jsonl": "json", "ndjson": "json", "arrow": "ipc", "feather": "ipc", "ipc": "ipc", "orc": "orc"}
+_FORMATS = {
+    "parquet": "parquet",
+    "csv": "csv",
+    "json": "json",
+    "jsonl": "json",
+    "ndjson": "json",
+    "arrow": "ipc",
+    "feather": "ipc",
+    "ipc": "ipc",
+    "orc": "orc",
+}
 
 
 def _format_of(key: OutputKey, entries: list[Entry]) -> str:
@@ -301,4 +348,6 @@ def _format_of(key: OutputKey, entries: list[Entry]) -> str:
     formats = {_FORMATS.get(ending) for ending in endings}
     if len(formats) == 1 and (known := formats.pop()):
         return known
-    raise NotSupportedError(f"{key}: no dataset format goes with files ending in {', '.join(sorted(endings)) or 'nothing'}; pass format=…, or read them with open(name)")
+    raise NotSupportedError(
+        f"{key}: no dataset format goes with files ending in {', '.join(sorted(endings)) or 'nothing'}; pass format=…, or read them with open(name)"
+    )

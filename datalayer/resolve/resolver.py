@@ -65,7 +65,9 @@ class Resolver:
         if attempt is None:
             committed = open_log(self._home, key).head()
             if committed is None:
-                raise NotPublishedError(self._nothing(key), key=str(key), misses=[Miss(self._home.tier, "no attempt has committed there")])
+                raise NotPublishedError(
+                    self._nothing(key), key=str(key), misses=[Miss(self._home.tier, "no attempt has committed there")]
+                )
             return self._remember(key, committed, digest)
         pinned = self._pinned.get((key, attempt))
         if pinned is None:
@@ -73,8 +75,15 @@ class Resolver:
             if found is None:
                 found = open_log(self._home, key).attempt(attempt)
                 if found is None:
-                    message = f"attempt {attempt} of {key} has not committed, or its manifest is gone from {self._home.location()}. Resolve without a pin for the current one"
-                    raise NotPublishedError(message, key=str(key), misses=[Miss(self._home.tier, f"attempt {attempt} is not committed there")])
+                    message = (
+                        f"attempt {attempt} of {key} has not committed, or its manifest is gone from "
+                        f"{self._home.location()}. Resolve without a pin for the current one"
+                    )
+                    raise NotPublishedError(
+                        message,
+                        key=str(key),
+                        misses=[Miss(self._home.tier, f"attempt {attempt} is not committed there")],
+                    )
                 if self._remembered:
                     self._remembered.save(key, found)
             return self._remember(key, found, digest)
@@ -88,17 +97,26 @@ class Resolver:
         Raises:
             NotPublishedError: No dated run has committed.
         """
-        folder = "/".join(encode_component(text, what) for text, what in ((team, "team"), (dag_id, "dag_id"), (task_id, "task_id")))
+        folder = "/".join(
+            encode_component(text, what) for text, what in ((team, "team"), (dag_id, "dag_id"), (task_id, "task_id"))
+        )
         for key in self.runs(team, dag_id, task_id, map_index):
             committed = open_log(self._home, key).head()
             if committed is not None:
                 return self._remember(key, committed, None)
-        message = f"/{folder}@latest: no dated run of this task has committed below {self._home.location()}. Runs without a logical date are found by their run id only"
-        raise NotPublishedError(message, key=f"/{folder}@latest", misses=[Miss(self._home.tier, "no dated run has committed there")])
+        message = (
+            f"/{folder}@latest: no dated run of this task has committed below {self._home.location()}. "
+            "Runs without a logical date are found by their run id only"
+        )
+        raise NotPublishedError(
+            message, key=f"/{folder}@latest", misses=[Miss(self._home.tier, "no dated run has committed there")]
+        )
 
     def runs(self, team: str, dag_id: str, task_id: str, map_index: int | None = None) -> list[TaskKey]:
         """Return the keys of a task's dated runs, newest first, committed or not."""
-        folder = "/".join(encode_component(text, what) for text, what in ((team, "team"), (dag_id, "dag_id"), (task_id, "task_id")))
+        folder = "/".join(
+            encode_component(text, what) for text, what in ((team, "team"), (dag_id, "dag_id"), (task_id, "task_id"))
+        )
         names, _ = self._home.children(folder)
         dated = []
         for name in names:
@@ -118,7 +136,13 @@ class Resolver:
         there = self._pinned.get(pin)
         if there is not None and there.digest == committed.digest:
             return there
-        resolution = Resolution(key, committed, self._home, lambda name, output: self._serve(key, committed.manifest.attempt, name, output), self._filesystem)
+        resolution = Resolution(
+            key,
+            committed,
+            self._home,
+            lambda name, output: self._serve(key, committed.manifest.attempt, name, output),
+            self._filesystem,
+        )
         self._pinned[pin] = resolution
         if len(self._pinned) > _MAX_PINNED:
             self._pinned.popitem(last=False)
@@ -126,14 +150,16 @@ class Resolver:
 
     def _check_digest(self, key: TaskKey, found: str, expected: str) -> None:
         if found != expected:
-            raise VerificationError(f"the manifest of {key} is not the pinned one: expected {expected}, found {found}. Was the root emptied and used again?", key=str(key))
+            raise VerificationError(
+                f"the manifest of {key} is not the pinned one: expected {expected}, found {found}. Was the root emptied and used again?",
+                key=str(key),
+            )
 
     def _serve(self, key: TaskKey, attempt: int, name: str, output: Output) -> Served:
         if output.kind == REFERENCE:
-            entry = (output.entries or [None])[0]
-            if entry is None or entry.object is None:
-                raise ResolutionError(f"{key}, output {name!r}: the reference names no object", key=str(key))
-            return Served(self._reference_store(Location.parse(entry.object)), "", ())
+            if output.location is None:
+                raise VerificationError(f"{key}, output {name!r}: the reference names no location", key=str(key))
+            return Served(self._reference_store(Location.parse(output.location)), "", ())
         data = Tier(output.tier)
         folder = layout.output_path(key, attempt, name)
         misses: list[Miss] = []
@@ -152,7 +178,11 @@ class Resolver:
                 continue
             return Served(store, folder, tuple(misses))
         reasons = "; ".join(map(str, misses))
-        raise ResolutionError(f"no tier can serve output {name!r} of {key}: {reasons}. Configure or mount one of them", key=str(key), misses=misses)
+        raise ResolutionError(
+            f"no tier can serve output {name!r} of {key}: {reasons}. Configure or mount one of them",
+            key=str(key),
+            misses=misses,
+        )
 
     def _nothing(self, key: TaskKey) -> str:
         return (

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from datalayer.errors import NotSupportedError
 
 if TYPE_CHECKING:
+    import builtins
     from collections.abc import Iterable, Iterator
     from datetime import datetime, timedelta
     from pathlib import Path
@@ -76,7 +77,9 @@ class StoreWriter(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self.close()
         else:
@@ -162,7 +165,7 @@ class Store(ABC):
             StoreFullError: The store has no room; nothing is there.
         """
 
-    def compare_and_put(self, path: str, data: bytes, version: str) -> ObjectInfo:
+    def compare_and_put(self, path: str, data: bytes, version: str) -> ObjectInfo:  # noqa: ARG002  # for stores that can
         """Replace a small object if its version is still ``version``: of any number of concurrent callers exactly one succeeds.
 
         Raises:
@@ -170,7 +173,9 @@ class Store(ABC):
             NotSupportedError: The store has no such capability.
         """
         raise NotSupportedError(
-            f"{type(self).__name__} has no compare-and-put, so {path!r} was not written", tier=self.tier, location=str(self.location(path))
+            f"{type(self).__name__} has no compare-and-put, so {path!r} was not written",
+            tier=self.tier,
+            location=str(self.location(path)),
         )
 
     @abstractmethod
@@ -196,10 +201,10 @@ class Store(ABC):
         """Yield every object below the folder ``prefix`` (``""`` for all), in no promised order. A folder that is not there is empty."""
 
     @abstractmethod
-    def children(self, prefix: str) -> tuple[list[str], list[ObjectInfo]]:
+    def children(self, prefix: str) -> tuple[builtins.list[str], builtins.list[ObjectInfo]]:
         """Return one level of the folder ``prefix``: the names of its folders, sorted, and its objects, sorted by path."""
 
-    def reap_uploads(self, prefix: str, older_than: timedelta) -> list[str]:
+    def reap_uploads(self, prefix: str, older_than: timedelta) -> builtins.list[str]:  # noqa: ARG002  # for stores that leave some
         """Abort multipart uploads, and remove temporary files of writers, begun below ``prefix`` longer ago than ``older_than``.
 
         Returns:
@@ -213,7 +218,7 @@ class Store(ABC):
         """Return the location of a path."""
         return self.root.join(path)
 
-    def local_path(self, path: str) -> Path | None:
+    def local_path(self, path: str) -> Path | None:  # noqa: ARG002  # for stores that are mounted
         """Return where a path lies in this machine's file system, or None where the store is not mounted."""
         return None
 
@@ -223,7 +228,9 @@ class Store(ABC):
         Raises:
             NotSupportedError: Spark has no way to these bytes.
         """
-        raise NotSupportedError(f"Spark cannot read {type(self).__name__}", tier=self.tier, location=str(self.location(path)))
+        raise NotSupportedError(
+            f"Spark cannot read {type(self).__name__}", tier=self.tier, location=str(self.location(path))
+        )
 
     @property
     @abstractmethod

@@ -11,6 +11,7 @@ from datalayer.stores.base import ObjectInfo, Store, StoreWriter
 from datalayer.stores.wrapping import WrappingStore
 
 if TYPE_CHECKING:
+    import builtins
     from collections.abc import Iterable, Iterator
 
 
@@ -42,7 +43,10 @@ class Receipt:
     def by_tier(self) -> dict[str, TierReceipt]:
         """Return a copy of the counters."""
         with self._lock:
-            return {tier: TierReceipt(dict(found.calls), found.bytes_read, found.bytes_written) for tier, found in self._tiers.items()}
+            return {
+                tier: TierReceipt(dict(found.calls), found.bytes_read, found.bytes_written)
+                for tier, found in self._tiers.items()
+            }
 
 
 class CountingStore(WrappingStore):
@@ -53,63 +57,64 @@ class CountingStore(WrappingStore):
         self._receipt = receipt
 
     def head(self, path: str) -> ObjectInfo:
-        self._count("head")
+        self.count("head")
         return self.inner.head(path)
 
     def get(self, path: str) -> tuple[bytes, ObjectInfo]:
-        self._count("get")
+        self.count("get")
         data, info = self.inner.get(path)
-        self._count("get", calls=0, read=len(data))
+        self.count("get", calls=0, read=len(data))
         return data, info
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
         data = self.inner.get_range(path, start, length)
-        self._count("get", read=len(data))
+        self.count("get", read=len(data))
         return data
 
     def open(self, path: str) -> BinaryIO:
-        self._count("open")
+        self.count("open")
         return self.inner.open(path)
 
     def stream(self, path: str, *, chunk_size: int = 8 << 20) -> Iterator[bytes]:
-        self._count("get")
+        self.count("get")
         for chunk in self.inner.stream(path, chunk_size=chunk_size):
-            self._count("get", calls=0, read=len(chunk))
+            self.count("get", calls=0, read=len(chunk))
             yield chunk
 
     def put(self, path: str, data: bytes) -> ObjectInfo:
-        self._count("put", written=len(data))
+        self.count("put", written=len(data))
         return self.inner.put(path, data)
 
     def put_exclusive(self, path: str, data: bytes) -> ObjectInfo:
-        self._count("put", written=len(data))
+        self.count("put", written=len(data))
         return self.inner.put_exclusive(path, data)
 
     def compare_and_put(self, path: str, data: bytes, version: str) -> ObjectInfo:
-        self._count("put", written=len(data))
+        self.count("put", written=len(data))
         return self.inner.compare_and_put(path, data, version)
 
     def writer(self, path: str) -> StoreWriter:
-        self._count("put")
+        self.count("put")
         return _CountingWriter(self.inner.writer(path), self)
 
     def copy(self, source: str, target: str) -> ObjectInfo:
-        self._count("copy")
+        self.count("copy")
         return self.inner.copy(source, target)
 
     def delete(self, paths: Iterable[str]) -> None:
-        self._count("delete")
+        self.count("delete")
         self.inner.delete(paths)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        self._count("list")
+        self.count("list")
         return self.inner.list(prefix)
 
-    def children(self, prefix: str) -> tuple[list[str], list[ObjectInfo]]:
-        self._count("list")
+    def children(self, prefix: str) -> tuple[builtins.list[str], builtins.list[ObjectInfo]]:
+        self.count("list")
         return self.inner.children(prefix)
 
-    def _count(self, verb: str, *, calls: int = 1, read: int = 0, written: int = 0) -> None:
+    def count(self, verb: str, *, calls: int = 1, read: int = 0, written: int = 0) -> None:
+        """Add to this tier's part of the receipt."""
         self._receipt.count(self.tier.value, verb, calls=calls, read=read, written=written)
 
 
@@ -119,7 +124,7 @@ class _CountingWriter(StoreWriter):
         self._store = store
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        self._store._count("put", calls=0, written=len(data))
+        self._store.count("put", calls=0, written=len(data))
         return self._inner.write(data)
 
     def close(self) -> ObjectInfo:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from datalayer.stores.base import ObjectInfo, Store, StoreWriter
 
 if TYPE_CHECKING:
+    import builtins
     from collections.abc import Iterable, Iterator
     from datetime import timedelta
     from pathlib import Path
@@ -60,10 +61,10 @@ class WrappingStore(Store):
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         return self.inner.list(prefix)
 
-    def children(self, prefix: str) -> tuple[list[str], list[ObjectInfo]]:
+    def children(self, prefix: str) -> tuple[builtins.list[str], builtins.list[ObjectInfo]]:
         return self.inner.children(prefix)
 
-    def reap_uploads(self, prefix: str, older_than: timedelta) -> list[str]:
+    def reap_uploads(self, prefix: str, older_than: timedelta) -> builtins.list[str]:
         return self.inner.reap_uploads(prefix, older_than)
 
     def local_path(self, path: str) -> Path | None:
