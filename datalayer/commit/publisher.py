@@ -8,6 +8,8 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from datalayer.addresses import layout
 from datalayer.addresses.keys import DEFAULT_OUTPUT, check_output_name
 from datalayer.commit import wire
