@@ -1,0 +1,107 @@
+"""What a reader makes of a manifest that is damaged, foreign or newer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from datalayer import DataLayer, ProtocolVersionError, TaskKey, VerificationError
+from datalayer.addresses import layout
+from datalayer.commit.log import open_log
+
+
+def head_of(layer: DataLayer, key: TaskKey) -> str:
+    return layout.head_path(key) if layer.home.can_compare_and_put else layout.commit_path(key, 1)
+
+
+def rewrite(layer: DataLayer, key: TaskKey, change: Callable[[dict[str, Any]], None]) -> None:
+    path = head_of(layer, key)
+    document = msgspec.json.decode(layer.home.get(path)[0])
+    change(document)
+    layer.home.put(path, msgspec.json.encode(document))
+
+
+@pytest.fixture
+def published(layer: DataLayer, key: TaskKey) -> DataLayer:
+    with layer.publish(key) as attempt:
+        attempt.output().put("a", b"12345")
+    return layer
+
+
+def test_every_truncation_is_a_typed_error(published: DataLayer, key: TaskKey) -> None:
+    path = head_of(published, key)
+    whole, _ = published.home.get(path)
+    for length in range(0, len(whole), 7):
+        published.home.put(path, whole[:length])
+        with pytest.raises(VerificationError, match="is not a valid document"):
+            published.resolve(key)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document["manifest"]["outputs"]["default"]["entries"][0].update(name="../../../2/default/x"),
+        lambda document: document["manifest"]["outputs"]["default"]["entries"][0].update(name="/etc/passwd"),
+        lambda document: document["manifest"]["outputs"]["default"]["entries"][0].update(object="../claim.json"),
+        lambda document: document["manifest"]["outputs"]["default"]["entries"][0].update(object="file:///etc/passwd"),
+        lambda document: document["manifest"]["outputs"]["default"]["entries"][0].update(length=-1),
+        lambda document: document["manifest"]["outputs"]["default"].update(files=2),
+        lambda document: document["manifest"]["outputs"]["default"].update(entries=None),
+        lambda document: document["manifest"]["outputs"]["default"].update(
+            entries=None, index={"object": "../../x", "length": 1, "checksum": "sha256:0"}
+        ),
+        lambda document: document["manifest"]["outputs"].update({"..": document["manifest"]["outputs"]["default"]}),
+        lambda document: document["manifest"].update(key="/other/flights/extract/20130101T000000Z"),
+        lambda document: document["manifest"].update(attempt=0),
+        lambda document: document["manifest"].update(outputs="none"),
+        lambda document: document.update(version="one"),
+    ],
+)
+def test_a_manifest_that_lies_is_refused(
+    published: DataLayer, key: TaskKey, change: Callable[[dict[str, Any]], None]
+) -> None:
+    rewrite(published, key, change)
+    with pytest.raises(VerificationError):
+        published.resolve(key)["default"].read_bytes("a")
+
+
+def test_bytes_that_changed_under_the_manifest_are_seen(published: DataLayer, key: TaskKey) -> None:
+    path = f"{layout.output_path(key, 1, 'default')}/a"
+    for damage in (b"12346", b"1234", b"123456"):
+        published.home.put(path, damage)
+        with pytest.raises(VerificationError, match="on tier .* lie"):
+            published.resolve(key)["default"].read_bytes("a")
+
+
+def test_a_newer_minor_version_is_read_and_kept_and_a_newer_major_is_refused(
+    published: DataLayer, key: TaskKey
+) -> None:
+    def newer_minor(document: dict[str, Any]) -> None:
+        document["version"] = document["manifest"]["version"] = "1.7"
+        document["colour"] = document["manifest"]["colour"] = "red"
+
+    rewrite(published, key, newer_minor)
+    resolution = published.resolve(key)
+    assert resolution["default"].read_bytes("a") == b"12345"
+    assert b'"colour":"red"' in resolution.document
+    assert open_log(published.home, key).fence(9)
+    assert published.resolve(key).digest == resolution.digest
+    if published.home.can_compare_and_put:
+        assert msgspec.json.decode(published.home.get(head_of(published, key))[0])["colour"] == "red"
+    with published.publish(key) as attempt:
+        attempt.output().put("a", b"new")
+    assert published.resolve(key, attempt=1).document == resolution.document
+    for place in ("envelope", "manifest"):
+
+        def newer_major(document: dict[str, Any], place: str = place) -> None:
+            (document if place == "envelope" else document["manifest"])["version"] = "2.0"
+
+        other = TaskKey("t", "d", place, key.run)
+        with published.publish(other) as attempt:
+            attempt.output().put("a", b"1")
+        rewrite(published, other, newer_major)
+        with pytest.raises(ProtocolVersionError, match=r"version 2\.0.*Upgrade"):
+            published.resolve(other)
