@@ -40,6 +40,7 @@ _MAX_HEAD_BYTES = 64 << 20
 # store's own retries ran out.
 _MAX_ROUNDS = 64
 _MAX_LOST_ANSWERS = 3
+_PAUSE_AFTER_LOST_ANSWER = 0.1
 
 
 class Committed(NamedTuple):
@@ -153,7 +154,7 @@ class HeadObject(CommitLog):
                 lost += 1
                 if lost > _MAX_LOST_ANSWERS:
                     raise self._unknown(number) from error
-                time.sleep(0.05 * 2**lost)
+                time.sleep(_PAUSE_AFTER_LOST_ANSWER * 2 ** (lost - 1))
                 try:
                     expected = self._read(path)
                 except TransientStoreError as again:
