@@ -34,6 +34,9 @@ class LossyStore(WrappingStore):
         self.late: list[Callable[[], ObjectInfo]] = []
         self.overtake: Callable[[], None] = lambda: None
 
+    def put(self, path: str, data: bytes) -> ObjectInfo:
+        return self._conditional(lambda: self.inner.put(path, data))
+
     def put_exclusive(self, path: str, data: bytes) -> ObjectInfo:
         return self._conditional(lambda: self.inner.put_exclusive(path, data))
 
