@@ -20,7 +20,8 @@
 
 The file is ``$DATALAYER_CONFIG``, else ``./datalayer.toml``, else ``~/.config/datalayer/datalayer.toml``, else none. An environment variable
 names a key by its path, with two underscores between the parts: ``DATALAYER_DESIGN``, ``DATALAYER_TIERS__COLD__URL``,
-``DATALAYER_CONNECTIONS__LAKE__ENDPOINT``. An unknown key is an error wherever it stands.
+``DATALAYER_CONNECTIONS__LAKE__ENDPOINT``. An unknown key is an error wherever it stands. A relative folder in the file is meant from where the
+file lies, any other from the working directory.
 """
 
 from __future__ import annotations
@@ -187,8 +188,17 @@ def _from_file(environ: Mapping[str, str]) -> dict[str, Any]:
             raise ConfigError(
                 f"{path}: unknown key {min(unknown)!r}; the keys are {', '.join(Config.__struct_fields__)}"
             )
+        _anchor(document, path.absolute().parent)
         return document
     return {}
+
+
+def _anchor(document: dict[str, Any], folder: Path) -> None:
+    tiers = document.get("tiers")
+    for tier in tiers.values() if isinstance(tiers, dict) else ():
+        url = tier.get("url") if isinstance(tier, dict) else None
+        if isinstance(url, str) and url and "://" not in url:
+            tier["url"] = str(folder / url)
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from datalayer.addresses.location import Location
@@ -32,7 +33,9 @@ def open_root(config: Config, settings: TierConfig, tier: Tier, name: str) -> St
         ConfigError: The url names no kind of store.
     """
     try:
-        root = Location.parse(settings.url)
+        # A tier's url without a scheme is a folder; dots in it are a person's shorthand, not part of a location.
+        url = settings.url if "://" in settings.url or not settings.url else os.path.abspath(settings.url)  # noqa: PTH100
+        root = Location.parse(url)
     except InvalidKeyError as error:
         raise ConfigError(f"{name}.url: {error}") from error
     if root.scheme == "file":

@@ -73,3 +73,14 @@ def test_a_secret_is_never_printed() -> None:
     config = Config.load({"connections": {"lake": {"access_key_id": "AK", "secret_access_key": "s3cr3t"}}}, environ={})
     assert "s3cr3t" not in repr(config)
     assert "s3cr3t" not in str(config.connections)
+
+
+def test_a_relative_folder_in_the_file_is_meant_from_where_the_file_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project").mkdir()
+    file = tmp_path / "project" / "datalayer.toml"
+    file.write_text('design = "shared-fs"\n[tiers.shared]\nurl = "../store"\n')
+    monkeypatch.chdir("/")
+    layer = DataLayer(Config.load(environ={"DATALAYER_CONFIG": str(file)}))
+    assert str(layer.home.root) == f"file://{tmp_path}/store"
