@@ -142,7 +142,13 @@ class TaskFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships 
         self, path: str, maxdepth: int | None = None, topdown: bool = True, on_error: Any = "omit", **options: Any
     ) -> Iterator[Any]:
         """As fsspec's; but by default only what is absent is passed over, so that a store's failure is no short listing."""
-        yield from super().walk(path, maxdepth, topdown, _only_absent if on_error == "omit" else on_error, **options)
+        if on_error != "omit":
+            yield from super().walk(path, maxdepth, topdown, on_error, **options)
+            return
+        try:
+            yield from super().walk(path, maxdepth, topdown, "raise", **options)
+        except _ABSENT:
+            return
 
     def glob(self, path: str, maxdepth: int | None = None, **options: Any) -> Any:
         """Return the names that match a pattern, pinned. ``*`` stands for a run with or without its attempt.
@@ -270,11 +276,12 @@ class TaskFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships 
         return self.layer.resolve(asked.key, attempt=asked.attempt)
 
     def _output(self, asked: TaskPath) -> tuple[ResolvedOutput, str]:
-        if asked.run is None or len(asked.rest) < 2:
+        resolution = None if asked.run is None else self._resolve(asked)
+        if resolution is None or len(asked.rest) < 2:
             raise NotFoundError(
-                f"task://{asked.text} is a folder, not a file; list it with ls()", location=f"task://{asked.text}"
+                f"task://{asked.text} names no file: list it with ls()", location=f"task://{asked.text}"
             )
-        return tree.output_of(asked, self._resolve(asked)), "/".join(asked.rest[1:])
+        return tree.output_of(asked, resolution), "/".join(asked.rest[1:])
 
     def _pin(self, path: str) -> str:
         asked = self._parse(path)
@@ -364,8 +371,3 @@ def _is_encoded(name: str) -> bool:
     except InvalidKeyError:
         return False
     return True
-
-
-def _only_absent(error: Exception) -> None:
-    if not isinstance(error, _ABSENT):
-        raise error
