@@ -54,7 +54,7 @@ class MemoryStore(Store):
         return data
 
     def open(self, path: str) -> BinaryIO:
-        return io.BufferedReader(io.BytesIO(self._object(path).data))  # type: ignore[arg-type]  # it needs only readinto
+        return io.BufferedReader(io.BytesIO(self._object(path).data))
 
     def stream(self, path: str, *, chunk_size: int = 8 << 20) -> Iterator[bytes]:
         data = self._object(path).data

@@ -88,9 +88,9 @@ class StoreFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships
         paths: Any,
         starts: Any,
         ends: Any,
-        max_gap: Any = None,
+        max_gap: Any = None,  # noqa: ARG002  # fsspec's; ranges are not merged
         on_error: str = "return",
-        **_: Any,  # noqa: ARG002  # fsspec's
+        **_: Any,
     ) -> list[Any]:
         """Return many ranges, read side by side."""
         starts = starts if isinstance(starts, list) else [starts] * len(paths)

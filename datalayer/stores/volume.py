@@ -158,7 +158,7 @@ class VolumeStore(Store):
         """As the contract says. The names returned are the temporary files' own: which object one was for is not known."""
         latest = datetime.fromtimestamp(time.time(), UTC) - older_than
         pending = [check_prefix(prefix)]
-        found = []
+        found: builtins.list[str] = []
         while pending:
             folder = pending.pop()
             names, _, temporary = self._scan(folder)

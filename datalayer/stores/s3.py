@@ -1,0 +1,310 @@
+"""``S3Store``: a prefix of a bucket on S3, or on a service that speaks its protocol.
+
+The service must honour ``If-None-Match`` and ``If-Match`` on PUT; ``datalayer doctor`` tries it. A version is the ETag, which is no checksum.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cached_property
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+from datalayer.errors import ConfigError, PreconditionFailedError, VerificationError
+from datalayer.stores.base import ObjectInfo, Store, StoreWriter, Tier
+from datalayer.stores.paths import check_new_path, check_path, check_prefix
+from datalayer.stores.s3_clients import S3Clients
+from datalayer.stores.s3_errors import already_there, refusal, s3_errors
+from datalayer.stores.s3_listing import abort_uploads, list_keys
+from datalayer.stores.s3_reading import BUFFER, PinnedFile, PinnedObject, object_info, reading_again, short_answer
+from datalayer.stores.s3_writer import CONCURRENT_PARTS, PART, S3Writer
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Callable, Iterable
+    from datetime import timedelta
+
+    import fsspec
+    import pyarrow.fs
+    from mypy_boto3_s3 import S3Client
+
+    from datalayer.addresses.location import Location
+    from datalayer.config import Connection
+
+_T = TypeVar("_T")
+
+# What a first request of a file that is opened brings along: small files need no second one.
+_FIRST_BYTES = 256 << 10
+# A copy by one request takes the longer the larger the object is; above this it goes by parts, each within the timeout.
+_COPY_WHOLE = 256 << 20
+_COPY_PART = 64 << 20
+_CONFLICT_TRIES = 8
+_CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted", ""})
+
+
+class S3Store(Store):
+    """Objects below a prefix of a bucket. Nothing is contacted before the first call.
+
+    ``modified`` of what was just written is this machine's time, since the service's answer to a PUT holds none.
+
+    Args:
+        root: An ``s3://bucket/prefix`` location.
+        tier: Which tier the bucket is.
+        connection: How to reach the service. Without keys, obstore's own search: environment, web identity, container, machine; and the
+            files of the AWS command line.
+
+    Raises:
+        ConfigError: The location names no bucket, or the connection is not usable.
+    """
+
+    can_compare_and_put = True
+
+    def __init__(self, root: Location, *, tier: Tier = Tier.COLD, connection: Connection | None = None) -> None:
+        from datalayer.config import Connection
+
+        if root.scheme != "s3" or not root.authority:
+            raise ConfigError(f"{root} names no bucket; write s3://bucket/prefix")
+        self.root = root
+        self.tier = tier
+        self.connection = connection or Connection()
+        self._clients = S3Clients(root.authority, self.connection)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.root, self.tier, self.connection)
+
+    @property
+    def client(self) -> S3Client:
+        """A boto3 client with this store's endpoint, credentials and time limits, for what the store has no verb for."""
+        return self._clients.boto3
+
+    # Reading
+
+    def head(self, path: str) -> ObjectInfo:
+        key = self._key(check_path(path))
+        return object_info(path, self._call(path, lambda: self._obstore.head(key)))
+
+    def get(self, path: str) -> tuple[bytes, ObjectInfo]:
+        key = self._key(check_path(path))
+
+        def read() -> tuple[bytes, ObjectInfo]:
+            result = self._obstore.get(key)
+            data, meta = bytes(result.bytes()), result.meta
+            if len(data) != meta["size"]:
+                raise short_answer(self.location(path), len(data), meta["size"])
+            return data, object_info(path, meta)
+
+        return self._read(path, read)
+
+    def get_range(self, path: str, start: int, length: int) -> bytes:
+        key = self._key(check_path(path))
+        if not length:
+            # No range is empty, so the contract's other promises need the object's size.
+            if self.head(path).size < start:
+                raise VerificationError(f"{self.location(path)} ends before byte {start} that was asked for")
+            return b""
+
+        def read() -> bytes:
+            result = self._obstore.get(key, options={"range": (start, start + length)})
+            data, meta = bytes(result.bytes()), result.meta
+            if meta["size"] < start + length:
+                return data
+            if len(data) != length:
+                raise short_answer(self.location(path), start + len(data), start + length)
+            return data
+
+        data = self._read(path, read)
+        if len(data) != length:
+            raise VerificationError(
+                f"{self.location(path)} ends at byte {start + len(data)}, before byte {start + length} that was asked for"
+            )
+        return data
+
+    def open(self, path: str) -> BinaryIO:
+        return io.BufferedReader(PinnedFile(self._pinned(path, _FIRST_BYTES)), BUFFER)
+
+    def stream(self, path: str, *, chunk_size: int = 8 << 20) -> Iterator[bytes]:
+        pinned = self._pinned(path, chunk_size)
+        return pinned.chunks(0, pinned.info.size, chunk_size)
+
+    # Writing
+
+    def put(self, path: str, data: bytes) -> ObjectInfo:
+        key = self._key(check_new_path(path))
+        return self._written(
+            path,
+            data,
+            self._call(path, lambda: self._obstore.put(key, data, chunk_size=PART, max_concurrency=CONCURRENT_PARTS)),
+        )
+
+    def put_exclusive(self, path: str, data: bytes) -> ObjectInfo:
+        key = self._key(check_new_path(path))
+
+        def put() -> Any:
+            try:
+                return self._obstore.put(key, data, mode="create")
+            except Exception as error:
+                # By the status: obstore says "already exists" for a 409 too, which only asks to try again.
+                if refusal(error).status == HTTPStatus.PRECONDITION_FAILED:
+                    raise already_there(self.location(path), self.tier) from error
+                raise
+
+        return self._written(path, data, self._call(path, lambda: _while_conflicting(put)))
+
+    def compare_and_put(self, path: str, data: bytes, version: str) -> ObjectInfo:
+        key = self._key(check_new_path(path))
+
+        def put() -> Any:
+            try:
+                return self._obstore.put(key, data, mode={"e_tag": version})
+            except Exception as error:
+                status, code = refusal(error)
+                lost = status == HTTPStatus.PRECONDITION_FAILED
+                if lost or (status == HTTPStatus.NOT_FOUND and code != "NoSuchBucket"):
+                    found = "another version" if lost else "nothing"
+                    where = self.location(path)
+                    raise PreconditionFailedError(
+                        f"{where}: {found} is there", tier=self.tier, location=str(where)
+                    ) from error
+                raise
+
+        return self._written(path, data, self._call(path, lambda: _while_conflicting(put)))
+
+    def writer(self, path: str) -> StoreWriter:
+        key = self._key(check_new_path(path))
+
+        def put_parts(blocks: Iterator[bytes]) -> ObjectInfo:
+            result = self._call(
+                path,
+                lambda: self._obstore.put(
+                    key, blocks, use_multipart=True, chunk_size=PART, max_concurrency=CONCURRENT_PARTS
+                ),
+            )
+            return self._written(path, b"", result)
+
+        return S3Writer(self.location(path), lambda data: self.put(path, data), put_parts)
+
+    def copy(self, source: str, target: str) -> ObjectInfo:
+        from_key, to_key = self._key(check_path(source)), self._key(check_new_path(target))
+        if self.head(source).size <= _COPY_WHOLE:
+            self._call(target, lambda: self._obstore.copy(from_key, to_key))
+        else:
+            self._call(target, lambda: self._copy_by_parts(from_key, to_key))
+        return self.head(target)
+
+    def delete(self, paths: Iterable[str]) -> None:
+        keys = [self._key(check_path(path)) for path in paths]
+        if keys:
+            self._call("", lambda: self._obstore.delete(keys))
+
+    # Listing
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        start = self._start(prefix)
+        skip = len(self._key(""))
+        found = list_keys(self.client, self._clients.bucket, start, self.location(prefix), self.tier)
+        return (info._replace(path=info.path[skip:]) for info in found if isinstance(info, ObjectInfo))
+
+    def children(self, prefix: str) -> tuple[builtins.list[str], builtins.list[ObjectInfo]]:
+        start = self._start(prefix)
+        skip = len(self._key(""))
+        folders, objects = [], []
+        for found in list_keys(
+            self.client, self._clients.bucket, start, self.location(prefix), self.tier, one_level=True
+        ):
+            if isinstance(found, ObjectInfo):
+                objects.append(found._replace(path=found.path[skip:]))
+            elif name := found[len(start) :].rstrip("/"):
+                folders.append(name)
+        return sorted(folders), sorted(objects)
+
+    def reap_uploads(self, prefix: str, older_than: timedelta) -> builtins.list[str]:
+        start = self._start(prefix)
+        skip = len(self._key(""))
+        return [
+            key[skip:]
+            for key in abort_uploads(
+                self.client, self._clients.bucket, start, older_than, self.location(prefix), self.tier
+            )
+        ]
+
+    # Views
+
+    def spark_uri(self, path: str) -> str:
+        return f"s3a://{self.filesystem_path(path)}"
+
+    @cached_property
+    def filesystem(self) -> fsspec.AbstractFileSystem:
+        """A read-only view through this store, so with its retries, length checks and errors; s3fs remains usable beside it."""
+        from datalayer.stores.view import StoreFileSystem
+
+        return StoreFileSystem(self)
+
+    @property
+    def arrow_filesystem(self) -> pyarrow.fs.FileSystem:
+        return self._clients.arrow
+
+    def filesystem_path(self, path: str) -> str:
+        location = self.location(path)
+        return f"{location.authority}/{location.path}" if location.path else location.authority
+
+    # Within
+
+    @property
+    def _obstore(self) -> Any:
+        return self._clients.obstore
+
+    def _key(self, path: str) -> str:
+        return f"{self.root.path}/{path}" if self.root.path else path
+
+    def _start(self, prefix: str) -> str:
+        start = self._key(check_prefix(prefix))
+        return f"{start}/" if prefix else start
+
+    def _pinned(self, path: str, first: int) -> PinnedObject:
+        return PinnedObject(self._clients, self._key(check_path(path)), path, self.location(path), self.tier, first)
+
+    def _read(self, path: str, read: Callable[[], _T]) -> _T:
+        return reading_again(read, self._clients.deadline, self.location(path), self.tier)
+
+    def _call(self, path: str, call: Callable[[], _T]) -> _T:
+        with s3_errors(self.location(path), self.tier):
+            return call()
+
+    def _written(self, path: str, data: bytes, result: Any) -> ObjectInfo:
+        return ObjectInfo(path, len(data), result["e_tag"] or "", datetime.now(UTC))
+
+    def _copy_by_parts(self, from_key: str, to_key: str) -> None:
+        from boto3.s3.transfer import TransferConfig
+
+        bucket = self._clients.bucket
+        config = TransferConfig(multipart_threshold=_COPY_PART, multipart_chunksize=_COPY_PART)
+        self.client.copy({"Bucket": bucket, "Key": from_key}, bucket, to_key, Config=config)
+
+
+def _while_conflicting(put: Callable[[], _T]) -> _T:
+    """Try a conditional put again while the service cannot decide between concurrent ones (HTTP 409)."""
+    try:
+        return put()
+    except Exception as error:
+        if not _undecided(error):
+            raise
+    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+    retrying = Retrying(
+        retry=retry_if_exception(_undecided),
+        stop=stop_after_attempt(_CONFLICT_TRIES - 1),
+        wait=wait_random_exponential(multiplier=0.05, max=1),
+        reraise=True,
+    )
+    return retrying(put)
+
+
+def _undecided(error: BaseException) -> bool:
+    status, code = refusal(error)
+    return status == HTTPStatus.CONFLICT and code in _CONFLICTS
+
+
+def _reopen(root: Location, tier: Tier, connection: Connection) -> S3Store:
+    return S3Store(root, tier=tier, connection=connection)
