@@ -17,3 +17,34 @@ setup: ## the environment in .venv, from the hashed lock (first time: a few minu
 
 lock: setup ## resolve requirements/*.txt anew from pyproject.toml
 	@$(PYTHON) scripts/setup.py --lock
+
+demo: setup ## the main job on real data, under several storage designs, and a table that compares them
+	@$(VENV) scripts/prepare.py jars
+	@$(VENV) -m examples.flights
+
+test: setup ## everything `.ci/run` checks, quick stages first (15 minutes; from nothing longer)
+	@$(VENV) scripts/stages.py
+
+test-fast: setup ## what needs no server: the unit tests and the documentation's examples
+	@$(VENV) scripts/stages.py unit docs
+
+test-nightly: setup ## the races, crashes and fuzzing of `make test` at their full sizes (hours)
+	@$(VENV) scripts/prepare.py
+	@$(VENV) -m pytest -m nightly --hypothesis-profile=nightly --timeout=0
+
+lint: setup ## ruff: rules and format
+	@$(VENV) scripts/stages.py lint format
+
+typecheck: setup ## mypy --strict
+	@$(VENV) scripts/stages.py typecheck
+
+imports: setup ## the import contracts: which package may know which
+	@$(VENV) scripts/stages.py imports
+
+bench: setup ## compare storage designs and rivals; prints figures, passes no judgement
+	@$(VENV) scripts/prepare.py
+	@$(VENV) -m benchmarks
+
+clean: ## remove what the targets made in the checkout; the cache outside it stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

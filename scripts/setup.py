@@ -85,6 +85,11 @@ def lock(uv: Path) -> None:
     for source, target in (("uv.in", "uv.txt"), ("build.in", "build.txt")):
         run(uv, "pip", "compile", f"requirements/{source}", *common, "-o", f"requirements/{target}")
     run(uv, "pip", "compile", "pyproject.toml", "--extra", "dev", *common, "-o", "requirements/dev.txt")
+    # Images hold the versions that the tests ran with.
+    same = ("--constraints", "requirements/dev.txt")
+    for name, extras in (("job", ["s3"]), ("spark", ["s3", "spark"])):
+        chosen = [word for extra in extras for word in ("--extra", extra)]
+        run(uv, "pip", "compile", "pyproject.toml", *chosen, *same, *common, "-o", f"requirements/{name}.txt")
 
 
 def install(uv: Path) -> None:

@@ -1,0 +1,37 @@
+"""Build or fetch, once per version, what is no Python package: Spark's jars and the S3 server of the tests.
+
+Names what is missing on this machine, with the Debian package that has it. With nothing to do it takes no time.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from datalayer.errors import ConfigError
+from spark_env.jars import jars_dir
+from tests.services.s3server import versitygw_binary
+
+THINGS = {"jars": jars_dir, "versitygw": versitygw_binary}
+
+
+def main(wanted: list[str]) -> int:
+    """Prepare the things named, or all; 1 if one of them cannot be had."""
+    missing = []
+    if shutil.which("java") is None:
+        missing.append("java is missing: apt-get install openjdk-17-jre-headless")
+    for name in wanted or THINGS:
+        try:
+            print(f"{name}: {THINGS[name]()}", flush=True)
+        except (ConfigError, RuntimeError) as error:
+            missing.append(str(error))
+    for line in dict.fromkeys(missing):
+        print(f"prepare: {line}", file=sys.stderr)
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
