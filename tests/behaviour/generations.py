@@ -6,7 +6,7 @@ from datalayer import DataLayer, NotPublishedError, TaskKey
 from datalayer.commit.publisher import Attempt
 
 # Large enough that the big file goes up in parts on S3.
-BIG = 11 << 20
+BIG = 17 << 20
 
 
 def contents(generation: int) -> dict[str, bytes]:
