@@ -98,6 +98,20 @@ class PinnedObject:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
+    def read_into(self, view: memoryview, start: int) -> None:
+        """Fill a view with the bytes from ``start``, read side by side where they are many."""
+        end = start + view.nbytes
+        if end <= len(self.first) or view.nbytes <= RANGE:
+            view[:] = self.read(start, view.nbytes)
+            return
+
+        def fill(begin: int) -> None:
+            length = min(RANGE, end - begin)
+            view[begin - start : begin - start + length] = self.read(begin, length)
+
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="datalayer-read") as pool:
+            list(pool.map(fill, range(start, end, RANGE)))
+
     def _begin(self, path: str, first: int) -> tuple[ObjectInfo, bytes]:
         client = self._clients.obstore
         try:
@@ -216,14 +230,20 @@ class PinnedFile(io.RawIOBase):
             # The buffer above asks for all of itself, whatever its reader needs: after a seek that would be mostly waste.
             self._window = min(self._window * 2, BUFFER) if self._position == self._expected else _FIRST_WINDOW
             wanted = min(wanted, self._window)
-        done = 0
-        for chunk in self._pinned.chunks(self._position, self._position + wanted, RANGE):
-            view[done : done + len(chunk)] = chunk
-            done += len(chunk)
-        self._position += done
+        self._pinned.read_into(view[:wanted], self._position)
+        self._position += wanted
         self._expected = self._position
-        return done
+        return wanted
 
     def readall(self) -> bytes:
-        start, self._position = self._position, max(self._size, self._position)
-        return b"".join(self._pinned.chunks(start, self._size, RANGE))
+        length = self._size - self._position
+        if length <= 0:
+            return b""
+        # Filled in place: a BytesIO gives its own buffer away, so that the bytes are held once.
+        whole = io.BytesIO()
+        whole.seek(length - 1)
+        whole.write(b"\0")
+        with whole.getbuffer() as view:
+            self._pinned.read_into(view, self._position)
+        self._position = self._size
+        return whole.getvalue()

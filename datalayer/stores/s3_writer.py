@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from datalayer.addresses.location import Location
 
-PART = 16 << 20
-"""Bytes of a part. S3 allows 10,000 parts, so an object of 156 GiB; with those in flight a writer holds about 100 MiB."""
-CONCURRENT_PARTS = 4
+PART = 12 << 20
+"""Bytes of a part. S3 allows 10,000 parts, so an object of 117 GiB; with those in flight a writer holds about 80 MiB."""
+CONCURRENT_PARTS = 3
 _MAX_PARTS = 10_000
 _BLOCK = 4 << 20
 _POLL_SECONDS = 0.2
