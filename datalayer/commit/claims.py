@@ -38,13 +38,16 @@ class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
     """The scheduler's id of the task instance, so that a resumed task finds its own attempt again."""
 
 
-def claim_attempt(store: Store, key: TaskKey, owner: str | None = None) -> tuple[Claim, bool]:
+def claim_attempt(
+    store: Store, key: TaskKey, owner: str | None = None, *, renew: bool = False
+) -> tuple[Claim, bool]:
     """Take the next attempt number of a task; return the claim that holds it, and whether it is one that was made before.
 
     Args:
         store: The home store.
         key: The task.
         owner: The scheduler's id of this try of the task instance. If it holds a claim already, that claim is returned.
+        renew: Take a new number even so.
 
     Raises:
         PublishError: The numbers are taken faster than this can claim one.
@@ -60,7 +63,7 @@ def claim_attempt(store: Store, key: TaskKey, owner: str | None = None) -> tuple
             there = read_claim(store, key, number)
             if there and there.nonce == nonce:
                 return there, False  # Our own put, whose answer was lost.
-            if owner and (own := find_claim(store, key, owner)):
+            if owner and not renew and (own := find_claim(store, key, owner)):
                 return own, True
             number = max(attempt_numbers(store, key), default=number) + 1
         else:

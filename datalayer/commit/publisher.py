@@ -189,7 +189,13 @@ class Publisher:
         self._data = data
 
     def publish(
-        self, key: TaskKey, *, owner: str | None = None, inputs: Iterable[Input] = (), producer: Producer | None = None
+        self,
+        key: TaskKey,
+        *,
+        owner: str | None = None,
+        inputs: Iterable[Input] = (),
+        producer: Producer | None = None,
+        renew: bool = False,
     ) -> Attempt:
         """Claim the next attempt of a task and return it.
 
@@ -198,6 +204,8 @@ class Publisher:
             owner: The scheduler's id of the task instance; a claim that it holds already is found again.
             inputs: Upstream outputs that the attempt reads: its lineage.
             producer: Who makes it.
+            renew: Fence an attempt that the owner holds already and take another: for a job that starts from the beginning, and must not mix
+                its files with those of an earlier start, which may even be alive.
 
         Raises:
             InvalidKeyError: The address is too long below this root.
@@ -205,12 +213,16 @@ class Publisher:
         """
         layout.check_object_path(self._home.location(f"{layout.attempt_path(key, 10**6)}/{layout.CLAIM}").path)
         claim, resumed = claim_attempt(self._home, key, owner)
-        if resumed and open_log(self._home, key).attempt(claim.attempt):
-            message = (
-                f"task instance {owner!r} has committed attempt {claim.attempt} of {key} already, "
-                "and a commit is final. Resolve the key instead"
-            )
-            raise CommitConflictError(message, key=str(key), attempt=claim.attempt)
+        if resumed:
+            log = open_log(self._home, key)
+            if log.attempt(claim.attempt) or (renew and not log.fence(claim.attempt)):
+                message = (
+                    f"task instance {owner!r} has committed attempt {claim.attempt} of {key} already, "
+                    "and a commit is final. Resolve the key instead"
+                )
+                raise CommitConflictError(message, key=str(key), attempt=claim.attempt)
+            if renew:
+                claim, resumed = claim_attempt(self._home, key, owner, renew=True)
         attempt = Attempt(self._home, self._data, claim, key, inputs=inputs, producer=producer)
         attempt.resumed = resumed
         return attempt

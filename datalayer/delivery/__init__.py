@@ -1,0 +1,1 @@
+"""Deliveries: copies of a committed output at the destinations that its context names."""

@@ -1,0 +1,1 @@
+"""The hand-over between whoever starts a job and the job, in any language: context, directories, signals, report."""

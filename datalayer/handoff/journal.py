@@ -1,0 +1,176 @@
+"""The journal: what a wrapped job staged through ``open_task()``, so that its wrapper commits it without a listing.
+
+JSON lines in a file of the work folder, appended by however many processes of the job. Internal: both sides are the same installation.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from datalayer.addresses.layout import check_file_name
+from datalayer.commit.manifest import Entry, Field
+from datalayer.commit.output import OutputWriter
+from datalayer.errors import InvalidKeyError, PublishError, VerificationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import BinaryIO, TextIO
+
+    import pyarrow
+
+    from datalayer.addresses.keys import TaskKey
+    from datalayer.commit.files import OutputFile
+    from datalayer.stores.base import ObjectInfo, Store
+
+
+class Record(msgspec.Struct, omit_defaults=True):
+    """One line."""
+
+    output: str
+    begun: str | None = None
+    """A file was opened."""
+    dropped: str | None = None
+    """A file that was opened was given up."""
+    wrote: Entry | None = None
+    """A file is closed and whole."""
+    opened: bool = False
+    """The folder was handed to an engine or a program."""
+    checksums: bool = False
+    """And its files are to be read for their checksums, because a program wrote them."""
+    rows: int | None = None
+    schema: list[Field] | None = None
+
+
+class FileJournal:
+    """Appends to a journal. Each line is one write, so that processes do not mix theirs."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def wrote(self, output: str, entry: Entry) -> None:
+        """A file is closed and whole."""
+        self.add(Record(output, wrote=entry))
+
+    def opened(self, output: str) -> None:
+        """The output's folder was handed to an engine or a program."""
+        self.add(Record(output, opened=True))
+
+    def add(self, record: Record) -> None:
+        """Append one record."""
+        line = msgspec.json.encode(record) + b"\n"
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
+
+
+class JournaledOutput(OutputWriter):
+    """The writer of an output that another process commits.
+
+    Args:
+        store: Where the output is staged.
+        key: The task.
+        attempt: The attempt's number.
+        name: The output's name.
+        journal: What the committer reads.
+        folder: The output's folder in the store, where it is not the attempt's own.
+    """
+
+    def __init__(
+        self, store: Store, key: TaskKey, attempt: int, name: str, *, journal: FileJournal, folder: str | None = None
+    ) -> None:
+        super().__init__(store, key, attempt, name, journal)
+        self._records = journal
+        if folder is not None:
+            self._folder = folder
+
+    def open(self, name: str, mode: str = "wb") -> BinaryIO | TextIO:  # type: ignore[override]  # the overloads are the base's
+        file = super().open(name, mode)  # type: ignore[call-overload]
+        self._records.add(Record(self.name, begun=name))
+        return file  # type: ignore[no-any-return]
+
+    def write_table(self, table: pyarrow.Table, name: str = "part-0.parquet") -> None:
+        super().write_table(table, name)
+        self.describe()
+
+    def adopt_folder(self, *, checksums: bool) -> None:
+        super().adopt_folder(checksums=checksums)
+        if checksums:
+            self._records.add(Record(self.name, opened=True, checksums=True))
+
+    def describe(self) -> None:
+        """Tell the committer the rows and columns that are known."""
+        if self.rows is not None or self.schema is not None:
+            self._records.add(Record(self.name, rows=self.rows, schema=self.schema))
+
+    def check_closed(self) -> None:
+        """Make sure that no file is still open.
+
+        Raises:
+            PublishError: One is.
+        """
+        if self._unfinished:
+            name = next(iter(self._unfinished))
+            raise PublishError(
+                f"output {self.name!r}: file {name!r} was opened and never closed: close it, or use 'with'"
+            )
+
+    def _finished(self, file: OutputFile, info: ObjectInfo | None) -> None:
+        super()._finished(file, info)
+        if info is None:
+            self._records.add(Record(self.name, dropped=file.name))
+
+
+class Staged(msgspec.Struct):
+    """What a journal says of one output."""
+
+    entries: dict[str, Entry] = {}
+    opened: bool = False
+    checksums: bool = False
+    rows: int | None = None
+    schema: list[Field] | None = None
+
+
+def read_journal(path: Path) -> dict[str, Staged]:
+    """Return what a job staged through ``open_task()``, by output.
+
+    Raises:
+        PublishError: A file was opened and never closed.
+        VerificationError: The journal is damaged, or names a file outside the output.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return {}
+    found: dict[str, Staged] = {}
+    unfinished: set[tuple[str, str]] = set()
+    for line in lines:
+        try:
+            record = msgspec.json.decode(line, type=Record)
+            for name in (record.begun, record.dropped, record.wrote.name if record.wrote else None):
+                if name is not None:
+                    check_file_name(name)
+        except (msgspec.MsgspecError, InvalidKeyError) as error:
+            raise VerificationError(f"the job's journal {path} is damaged: {error}") from error
+        staged = found.setdefault(record.output, Staged())
+        if record.begun is not None:
+            unfinished.add((record.output, record.begun))
+        if record.dropped is not None:
+            unfinished.discard((record.output, record.dropped))
+        if record.wrote is not None:
+            unfinished.discard((record.output, record.wrote.name))
+            staged.entries[record.wrote.name] = record.wrote
+        staged.opened |= record.opened
+        staged.checksums |= record.checksums
+        staged.rows = record.rows if record.rows is not None else staged.rows
+        staged.schema = record.schema if record.schema is not None else staged.schema
+    if unfinished:
+        output, name = min(unfinished)
+        raise PublishError(
+            f"output {output!r}: the job opened file {name!r} and never closed it: close it, or use 'with'"
+        )
+    return found

@@ -1,0 +1,150 @@
+"""``TaskReport``: what became of a job. A JSON document, wire version 1.0, and the exit code that goes with it.
+
+The truth about an output is its manifest; the report says how it came about, and whether running again can help.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from datalayer.commit import wire
+from datalayer.errors import (
+    ConfigError,
+    DataLayerError,
+    HandoffError,
+    PermissionDeniedError,
+    ResolutionError,
+    StoreError,
+)
+from datalayer.handoff.context import Pin
+from datalayer.handoff.destinations import Destination
+from datalayer.stores.counting import TierReceipt
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EX_DATAERR, EX_NOINPUT, EX_SOFTWARE, EX_IOERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 65, 66, 70, 74, 75, 77, 78
+
+
+class ReportedError(msgspec.Struct, frozen=True):
+    """Why a job did not end well."""
+
+    type: str
+    """The error's class; ``CommandFailed`` where the command itself failed, ``Terminated`` where it was told to end."""
+    message: str
+    retryable: bool
+    """Whether running the same again can help."""
+
+
+class OutputReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One committed output."""
+
+    tier: str
+    files: int
+    bytes: int
+    rows: int | None = None
+
+
+class Delivered(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One delivery of one output."""
+
+    output: str
+    destination: Destination
+    location: str
+    """The folder that holds the files."""
+    files: int
+    bytes: int
+    copied_by_server: int
+    """How many of the files the server copied by itself."""
+    removed: int
+    """How many files of an earlier delivery were removed."""
+
+
+class TaskReport(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """What became of a job."""
+
+    version: str = wire.VERSION
+    state: Literal["succeeded", "failed", "terminated"]
+    """``succeeded``: the outputs are committed and delivered."""
+    key: str
+    exit_code: int
+    """What the wrapper ended with."""
+    command_exit_code: int | None = None
+    """What the command ended with; none if it was not started."""
+    attempt: int | None = None
+    digest: str | None = None
+    """The committed manifest's; none if nothing was committed."""
+    head: str | None = None
+    """Where the manifest lies."""
+    error: ReportedError | None = None
+    inputs: dict[str, list[Pin]] = {}
+    """What was read."""
+    outputs: dict[str, OutputReport] = {}
+    delivered: list[Delivered] = []
+    receipt: dict[str, TierReceipt] = {}
+    """What was asked of each tier by the wrapper. What the command asked by itself is not seen here."""
+    seconds: dict[str, float] = {}
+    """By step: ``inputs``, ``command``, ``commit``, ``delivery``, and ``total``."""
+    peak_memory: int | None = None
+    """Bytes: the largest process of the command."""
+
+    def encode(self) -> bytes:
+        """Return the document's bytes, indented for people."""
+        document = {"version": self.version, **msgspec.to_builtins(self)}
+        return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+
+    def write(self, path: Path) -> None:
+        """Write the document; whoever reads the path sees it whole or not at all.
+
+        Raises:
+            HandoffError: It cannot be written there.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(self.encode())
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)  # noqa: PTH105  # a descriptor's name is text
+            except BaseException:
+                os.unlink(temporary)  # noqa: PTH108  # likewise
+                raise
+        except OSError as error:
+            raise HandoffError(f"the report {path} cannot be written: {error.strerror}") from error
+
+
+def decode_report(data: bytes, what: str = "the report") -> TaskReport:
+    """Return the report that JSON bytes spell. What a newer minor version added is ignored.
+
+    Raises:
+        HandoffError: The bytes are no report.
+        ProtocolVersionError: It was written by a newer major version.
+    """
+    return wire.decode(data, TaskReport, what, HandoffError)
+
+
+def describe(error: BaseException) -> ReportedError:
+    """Return an error as reports have it."""
+    retryable = error.retryable if isinstance(error, DataLayerError) else True
+    return ReportedError(type(error).__name__, str(error) or type(error).__name__, retryable)
+
+
+def exit_code_for(error: BaseException) -> int:
+    """Return the exit code that says what kind of failure it was, as ``sysexits.h`` numbers them."""
+    if not isinstance(error, DataLayerError):
+        return EX_SOFTWARE
+    if error.retryable:
+        return EX_TEMPFAIL
+    kinds: tuple[tuple[type[DataLayerError] | tuple[type[DataLayerError], ...], int], ...] = (
+        ((ConfigError, HandoffError), EX_CONFIG),
+        (ResolutionError, EX_NOINPUT),
+        (PermissionDeniedError, EX_NOPERM),
+        (StoreError, EX_IOERR),
+    )
+    return next((code for kind, code in kinds if isinstance(error, kind)), EX_DATAERR)

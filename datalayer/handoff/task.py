@@ -1,0 +1,271 @@
+"""``open_task()``: what a job of ours in Python reads and writes through.
+
+::
+
+    with open_task() as task:
+        table = task.input("extract").dataset().to_table()
+        task.output("default").write_table(table)
+
+Wrapped by ``datalayer run``, the wrapper commits when the process ends with 0. Otherwise the block commits when it ends well.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datalayer.addresses.keys import DEFAULT_OUTPUT
+from datalayer.addresses.location import Location
+from datalayer.commit.claims import read_claim
+from datalayer.errors import CommitConflictError, HandoffError, NotPublishedError
+from datalayer.handoff.context import (
+    CONTEXT_VARIABLE,
+    IN_VARIABLE,
+    JOURNAL_VARIABLE,
+    OUT_VARIABLE,
+    TaskContext,
+    layer_for,
+    read_context,
+)
+from datalayer.handoff.inputs import prepare_inputs
+from datalayer.handoff.journal import FileJournal, JournaledOutput
+from datalayer.handoff.local_copy import LocalOutput
+from datalayer.handoff.pinning import PinnedInput, pin_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from datalayer.addresses.keys import TaskKey
+    from datalayer.commit.output import OutputWriter
+    from datalayer.commit.publisher import Attempt
+    from datalayer.layer import DataLayer
+    from datalayer.resolve.resolution import ResolvedOutput
+
+
+def open_task(*, layer: DataLayer | None = None, environ: Mapping[str, str] | None = None) -> Task:
+    """Return the task that this process was started for.
+
+    Args:
+        layer: The layer to work on; by default the one that the context and this process's configuration give.
+        environ: The environment to read; by default this process's.
+
+    Raises:
+        HandoffError: There is no context, or it cannot be read.
+        ConfigError: The configuration cannot be used.
+    """
+    environ = os.environ if environ is None else environ
+    path = environ.get(CONTEXT_VARIABLE)
+    if not path:
+        raise HandoffError(
+            f"{CONTEXT_VARIABLE} is not set, so this process was not started as a job. Start it with "
+            "`datalayer run --context FILE -- COMMAND`, or set the variable to a context file. In a notebook use DataLayer(config) instead"
+        )
+    context = read_context(Path(path))
+    layer = layer or layer_for(context)
+    return WrappedTask(context, layer, environ) if context.commit == "wrapper" else Task(context, layer)
+
+
+class Task:
+    """A task as its job sees it. This one commits by itself: use it as a context manager.
+
+    When the block ends well, the outputs are committed and delivered. When it raises, what was staged is dropped.
+    """
+
+    def __init__(self, context: TaskContext, layer: DataLayer) -> None:
+        self.context = context
+        """What the job was told."""
+        self.layer = layer
+        """The layer that the job works on."""
+        self._pinned: list[PinnedInput] | None = None
+        self._copies: Path | None = None
+        self._attempt: Attempt | None = None
+
+    @property
+    def key(self) -> TaskKey:
+        """The task's address."""
+        return self.context.task_key
+
+    def input(self, alias: str, output: str = DEFAULT_OUTPUT) -> ResolvedOutput:
+        """Return one output of an input, ready to be read. Under a design that copies, it is read from the local copy.
+
+        Raises:
+            HandoffError: The context names no such input, or it stands for several task instances: use :meth:`inputs`.
+            NotPublishedError: The input is optional and not there.
+            ResolutionError: It has no such output.
+        """
+        found = self.inputs(alias, output)
+        if not found:
+            raise NotPublishedError(
+                f"the optional input {alias!r} of {self.key} is not there: no attempt has committed"
+            )
+        if len(found) > 1:
+            raise HandoffError(f"input {alias!r} stands for {len(found)} task instances: use task.inputs({alias!r})")
+        return found[0]
+
+    def inputs(self, alias: str, output: str = DEFAULT_OUTPUT) -> list[ResolvedOutput]:
+        """Return one output of every task instance that an input stands for: several runs, or a mapped upstream's. Empty if absent.
+
+        Raises:
+            HandoffError: The context names no such input.
+            ResolutionError: One of them has no such output.
+        """
+        spec = self.context.inputs.get(alias)
+        if spec is None:
+            known = ", ".join(sorted(self.context.inputs)) or "none"
+            raise HandoffError(
+                f"the context names no input {alias!r} (it names: {known}). Add it to the context's inputs"
+            )
+        if spec.outputs is not None and output not in spec.outputs:
+            raise HandoffError(
+                f"the context asks only for {', '.join(spec.outputs)} of input {alias!r}, not for {output!r}. Add it there"
+            )
+        return [self._read(one, output) for one in self._inputs() if one.alias == alias]
+
+    def output(self, name: str = DEFAULT_OUTPUT) -> OutputWriter:
+        """Return the writer of one declared output.
+
+        Raises:
+            HandoffError: The context declares no such output, or the task is not open: use ``with open_task() as task``.
+        """
+        self._check_declared(name)
+        if self._attempt is None:
+            raise HandoffError(
+                "nobody would commit this output: write it inside `with open_task() as task:`, which commits when the block ends well, "
+                "or start the job with `datalayer run`"
+            )
+        return self._attempt.output(name)
+
+    def __enter__(self) -> Self:
+        key, publisher = self.key, self.layer.publisher()
+        lineage = [one.resolution.pin(one.alias) for one in self._inputs()]
+        if self.context.attempt is None:
+            attempt = publisher.publish(key, owner=self.context.owner, inputs=lineage, renew=True)
+        else:
+            claim = read_claim(self.layer.home, key, self.context.attempt.number)
+            if claim is None or claim.nonce != self.context.attempt.nonce:
+                raise CommitConflictError(
+                    f"attempt {self.context.attempt.number} of {key} is not claimed by this context: claim an attempt anew",
+                    key=str(key),
+                    attempt=self.context.attempt.number,
+                )
+            attempt = publisher.attach(key, claim, inputs=lineage)
+            attempt.resumed = True
+        self._attempt = attempt
+        attempt.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        attempt, self._attempt = self._attempt, None
+        try:
+            if attempt is None:
+                return
+            if kind is None:
+                for name in self.context.outputs:
+                    attempt.output(name)  # One that was declared and never written is an error at the commit.
+            attempt.__exit__(kind, value, trace)
+            if kind is None:
+                self._deliver(attempt.number)
+        finally:
+            if self._copies is not None:
+                shutil.rmtree(self._copies, ignore_errors=True)
+                self._copies = None
+
+    def _check_declared(self, name: str) -> None:
+        if name not in self.context.outputs:
+            declared = ", ".join(sorted(self.context.outputs))
+            raise HandoffError(
+                f"the context declares no output {name!r} (declared: {declared}). Add it to the context's outputs"
+            )
+
+    def _inputs(self) -> list[PinnedInput]:
+        if self._pinned is None:
+            self._pinned = pin_inputs(self.layer, self.context)
+        return self._pinned
+
+    def _read(self, one: PinnedInput, output: str) -> ResolvedOutput:
+        resolved = one.resolution[output]
+        if self.layer.design.in_place:
+            return resolved
+        if self._copies is None:
+            if self._attempt is None:
+                raise HandoffError(
+                    f"the design {self.layer.design.name} copies inputs: read them inside `with open_task() as task:`, which removes the copies"
+                )
+            self._copies = Path(tempfile.mkdtemp(prefix="datalayer-task-")).resolve()
+            prepare_inputs(self._inputs(), self._copies, in_place=False)
+        return LocalOutput(one.resolution, output, self._copies / one.folder / output)
+
+    def _deliver(self, attempt: int) -> None:
+        wanted = {name: spec.destinations for name, spec in self.context.outputs.items() if spec.destinations}
+        if wanted:
+            from datalayer.delivery import deliver
+
+            resolution = self.layer.resolve(self.key, attempt=attempt)
+            for name, destinations in wanted.items():
+                deliver(self.layer, resolution, name, destinations)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.key}>"
+
+
+class WrappedTask(Task):
+    """A task whose wrapper commits: outputs are staged, and the journal tells the wrapper what they are."""
+
+    def __init__(self, context: TaskContext, layer: DataLayer, environ: Mapping[str, str]) -> None:
+        super().__init__(context, layer)
+        missing = [name for name in (IN_VARIABLE, OUT_VARIABLE, JOURNAL_VARIABLE) if not environ.get(name)]
+        if missing or context.attempt is None:
+            raise HandoffError(
+                f"the context says that a wrapper commits, and {', '.join(missing) or 'its attempt'} is not set: this process was not started "
+                "by that wrapper. Start it with `datalayer run --context FILE -- COMMAND`"
+            )
+        self._number = context.attempt.number
+        self._in = Path(environ[IN_VARIABLE])
+        self._out = Path(environ[OUT_VARIABLE])
+        self._journal = FileJournal(environ[JOURNAL_VARIABLE])
+        self._writers: dict[str, JournaledOutput] = {}
+
+    def output(self, name: str = DEFAULT_OUTPUT) -> OutputWriter:
+        """Return the writer of one declared output.
+
+        Raises:
+            HandoffError: The context declares no such output.
+        """
+        self._check_declared(name)
+        if name not in self._writers:
+            if self.layer.design.in_place:
+                writer = JournaledOutput(self.layer.data, self.key, self._number, name, journal=self._journal)
+            else:
+                local = self._store_of(self._out)
+                writer = JournaledOutput(local, self.key, self._number, name, journal=self._journal, folder=name)
+            self._writers[name] = writer
+        return self._writers[name]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            for writer in self._writers.values():
+                writer.check_closed()
+                writer.describe()
+
+    def _read(self, one: PinnedInput, output: str) -> ResolvedOutput:
+        resolved = one.resolution[output]
+        if self.layer.design.in_place and (one.spec.access == "in-place" or resolved.path is not None):
+            return resolved
+        return LocalOutput(one.resolution, output, self._in / one.folder / output)
+
+    def _store_of(self, folder: Path) -> Any:
+        from datalayer.stores.volume import VolumeStore
+
+        return VolumeStore(Location.parse(str(folder)), tier=self.layer.design.data)
