@@ -13,6 +13,7 @@ import pytest
 
 from datalayer import DataLayer, TaskKey
 from tests.behaviour.conftest import RUN, s3_config, volume_layer
+from tests.behaviour.environment import environment_of
 from tests.behaviour.generations import publish, read_generation
 from tests.services.faultproxy import Fault, FaultProxy, Request
 from tests.services.s3server import S3Server
@@ -70,16 +71,7 @@ def test_f02_killed_at_every_call_of_a_publish_to_a_volume(tmp_path: Path, super
 
 
 def publishing_process(layer: DataLayer, endpoint: str, key: TaskKey, generation: int) -> subprocess.Popen[str]:
-    connection = layer.config.connections["test"]
-    environ = {
-        **os.environ,
-        "DATALAYER_TIERS__COLD__URL": layer.config.tiers["cold"].url,
-        "DATALAYER_TIERS__COLD__CONNECTION": "test",
-        "DATALAYER_CONNECTIONS__TEST__ENDPOINT": endpoint,
-        "DATALAYER_CONNECTIONS__TEST__REGION": connection.region or "",
-        "DATALAYER_CONNECTIONS__TEST__ACCESS_KEY_ID": connection.access_key_id or "",
-        "DATALAYER_CONNECTIONS__TEST__SECRET_ACCESS_KEY": connection.secret_access_key or "",
-    }
+    environ = environment_of(layer, endpoint=endpoint)
     command = [sys.executable, "-m", "tests.behaviour.publishing_process", str(key), str(generation)]
     root = Path(__file__).parents[2]
     return subprocess.Popen(command, env=environ, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
