@@ -95,8 +95,6 @@ def hadoop_conf() -> dict[str, str]:
         "fs.s3a.performance.flags": "create,mkdir",
         # Sequential until the reader jumps: right for CSV and JSON. Parquet and ORC ask for random access themselves.
         "fs.s3a.experimental.input.fadvise": "adaptive",
-        # Without a .crc file beside each file, which would be a file of the output.
-        "fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
         "parquet.hadoop.vectored.io.enabled": "true",
         "fs.s3a.vectored.read.min.seek.size": "128K",
         "fs.s3a.vectored.read.max.merged.size": "4M",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from datalayer.commit.manifest import Field
 from datalayer.errors import PublishError, VerificationError
+from datalayer.handoff.journal import JournaledOutput
 from spark_env.conf import expected_committer
 from spark_env.failures import is_missing_file, reason, spark_errors
 
@@ -69,6 +70,8 @@ def write(
         output.rows = rows
     elif output.rows is not None and rows is not None:
         output.rows += rows
+    if isinstance(output, JournaledOutput):
+        output.describe()
 
 
 def check_success(text: str | None, uri: str) -> None:

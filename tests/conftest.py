@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.services.faultproxy import FaultProxy
 from tests.services.s3server import S3Server, moto_server, versitygw_server
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 # No deadlines: no test measures time. `make test-nightly` asks for the profile "nightly".
 settings.register_profile("fast", deadline=None, max_examples=100)
@@ -35,3 +39,23 @@ def fault_proxy(versitygw: S3Server) -> Iterator[FaultProxy]:
     """A fault proxy in front of versitygw, with nothing scripted."""
     with FaultProxy(versitygw.endpoint) as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """The one Spark of this run. It tries each of its tasks twice, and learns of stores by `spark_env.session(layer)`."""
+    from datalayer import DataLayer
+    from datalayer.config import Config, TierConfig
+    from spark_env import session
+
+    shared = TierConfig(url=str(tmp_path_factory.mktemp("spark")))
+    settings = {
+        "spark.master": "local[2,2]",
+        "spark.driver.memory": "1g",
+        "spark.log.level": "ERROR",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.session.timeZone": "UTC",
+    }
+    running = session(DataLayer(Config(design="shared-fs", tiers={"shared": shared})), **settings)
+    yield running
+    running.stop()
