@@ -41,7 +41,6 @@ _FIRST_BYTES = 256 << 10
 _COPY_WHOLE = 256 << 20
 _COPY_PART = 64 << 20
 _CONFLICT_TRIES = 8
-_CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted", ""})
 
 
 class S3Store(Store):
@@ -132,11 +131,11 @@ class S3Store(Store):
 
     def put(self, path: str, data: bytes) -> ObjectInfo:
         key = self._key(check_new_path(path))
-        return self._written(
-            path,
-            data,
-            self._call(path, lambda: self._obstore.put(key, data, chunk_size=PART, max_concurrency=CONCURRENT_PARTS)),
-        )
+
+        def put() -> Any:
+            return self._obstore.put(key, data, chunk_size=PART, max_concurrency=CONCURRENT_PARTS)
+
+        return self._written(path, data, self._call(path, lambda: _while_conflicting(put)))
 
     def put_exclusive(self, path: str, data: bytes) -> ObjectInfo:
         key = self._key(check_new_path(path))
@@ -284,16 +283,20 @@ class S3Store(Store):
 
 
 def _while_conflicting(put: Callable[[], _T]) -> _T:
-    """Try a conditional put again while the service cannot decide between concurrent ones (HTTP 409)."""
+    """Try a put again while the service answers 409.
+
+    S3 does so when it cannot decide between concurrent conditional puts, and asks to try again. versitygw also does when a folder of its own
+    disk is removed, because the last object in it was deleted, while another is put there.
+    """
     try:
         return put()
     except Exception as error:
-        if not _undecided(error):
+        if not _conflicts(error):
             raise
     from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
     retrying = Retrying(
-        retry=retry_if_exception(_undecided),
+        retry=retry_if_exception(_conflicts),
         stop=stop_after_attempt(_CONFLICT_TRIES - 1),
         wait=wait_random_exponential(multiplier=0.05, max=1),
         reraise=True,
@@ -301,9 +304,8 @@ def _while_conflicting(put: Callable[[], _T]) -> _T:
     return retrying(put)
 
 
-def _undecided(error: BaseException) -> bool:
-    status, code = refusal(error)
-    return status == HTTPStatus.CONFLICT and code in _CONFLICTS
+def _conflicts(error: BaseException) -> bool:
+    return refusal(error).status == HTTPStatus.CONFLICT
 
 
 def _reopen(root: Location, tier: Tier, connection: Connection) -> S3Store:
