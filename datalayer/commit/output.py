@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, TextIO, cast, overload
 
 from datalayer.addresses import layout
@@ -12,6 +11,7 @@ from datalayer.commit.checksum import Crc32c
 from datalayer.commit.files import OutputFile, TextOutputFile
 from datalayer.commit.manifest import Entry, Field
 from datalayer.errors import PublishError, VerificationError
+from datalayer.stores.budget import ByteBudget, run_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from datalayer.addresses.location import Location
     from datalayer.stores.base import ObjectInfo, Store
 
-# Uploads of a tree: enough requests at once to hide latency, few enough that buffers of this size stay well below 256 MiB.
+# Uploads of a tree: enough requests at once to hide latency. A writer to S3 holds up to 80 MiB, so one large file goes at a time, with small
+# ones beside it, and the whole stays well below 256 MiB.
 _PARALLEL_UPLOADS = 8
+_LARGE_FILE_BYTES = 88 << 20
+_BYTES_IN_FLIGHT = 128 << 20
 _CHUNK_BYTES = 4 << 20
 
 
@@ -99,16 +102,16 @@ class OutputWriter:
             VerificationError: The folder holds a symbolic link, a device or a pipe: only what is inside it can be committed.
             InvalidKeyError: A file's name cannot be an output file's.
         """
+        budget = ByteBudget(_BYTES_IN_FLIGHT)
+
+        def upload(name: str) -> None:
+            source = folder / name
+            size = source.lstat().st_size
+            with budget.share(size if size <= _CHUNK_BYTES else _LARGE_FILE_BYTES):
+                self._upload(source, name, budget)
+
         names = sorted(regular_files(folder))
-        with ThreadPoolExecutor(_PARALLEL_UPLOADS, "datalayer-upload") as pool:
-            pending = [pool.submit(self._upload, folder / name, name) for name in names]
-            try:
-                for upload in pending:
-                    upload.result()
-            except BaseException:
-                for upload in pending:
-                    upload.cancel()
-                raise
+        run_all(upload, names, budget=budget, workers=_PARALLEL_UPLOADS, name="datalayer-upload")
 
     @property
     def location(self) -> Location:
@@ -202,7 +205,7 @@ class OutputWriter:
         if self._journal:
             self._journal.wrote(self.name, entry)
 
-    def _upload(self, source: Path, name: str) -> None:
+    def _upload(self, source: Path, name: str, budget: ByteBudget) -> None:
         # The path is opened without following a link: a job must not have its neighbour's secrets committed by swapping a file for a link.
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with io.FileIO(descriptor) as file:
@@ -212,6 +215,7 @@ class OutputWriter:
                 return
             with self.open(name, "wb") as target:
                 while chunk := file.read(_CHUNK_BYTES):
+                    budget.check()
                     target.write(chunk)
 
     def _list(self, *, checksums: bool) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, NamedTuple
 
 from datalayer.addresses.layout import check_file_name
 from datalayer.commit.manifest import REFERENCE
 from datalayer.errors import DataLayerError, HandoffError, NotFoundError, VerificationError
+from datalayer.stores.budget import ByteBudget, run_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 4 << 20
 # A store holds a few chunks of a stream at once, so a large file counts for more than one.
-_LARGE_FILE_BYTES = 4 * _CHUNK_BYTES
+_LARGE_FILE_BYTES = 6 * _CHUNK_BYTES
 _BYTES_IN_FLIGHT = 96 << 20
 _WORKERS = 16
 
@@ -103,7 +103,7 @@ def _copy_all(copies: list[_Copy], progress: Callable[[Progress], None] | None) 
     if not copies:
         return
     total = sum(copy.output.entry(copy.name).length for copy in copies)
-    budget = _Budget(_BYTES_IN_FLIGHT)
+    budget = ByteBudget(_BYTES_IN_FLIGHT)
     lock = threading.Lock()
     done = 0
 
@@ -116,25 +116,12 @@ def _copy_all(copies: list[_Copy], progress: Callable[[Progress], None] | None) 
                 progress(Progress("inputs", done, total))
 
     def run(copy: _Copy) -> None:
-        cost = min(copy.output.entry(copy.name).length, _LARGE_FILE_BYTES)
-        with budget.share(cost):
+        with budget.share(min(copy.output.entry(copy.name).length, _LARGE_FILE_BYTES)):
             _copy(copy, moved)
 
-    with ThreadPoolExecutor(_WORKERS, "datalayer-input") as pool:
-        pending: list[Future[None]] = []
-        try:
-            # Large files first, so that none is left to run alone at the end.
-            largest_first = sorted(copies, key=lambda copy: copy.output.entry(copy.name).length, reverse=True)
-            pending.extend(pool.submit(run, copy) for copy in largest_first)
-            ended, _ = wait(pending, return_when=FIRST_EXCEPTION)
-            for future in ended:
-                future.result()
-        except BaseException:
-            budget.close()
-            for future in pending:
-                future.cancel()
-            wait(pending)
-            raise
+    # Large files first, so that none is left to run alone at the end.
+    largest_first = sorted(copies, key=lambda copy: copy.output.entry(copy.name).length, reverse=True)
+    run_all(run, largest_first, budget=budget, workers=_WORKERS, name="datalayer-input")
 
 
 def _copy(copy: _Copy, moved: Callable[[int], None]) -> None:
@@ -154,53 +141,3 @@ def _copy(copy: _Copy, moved: Callable[[int], None]) -> None:
         raise HandoffError(
             f"input file {target} cannot be written: {error.strerror}. Give the job more room, or another work folder"
         ) from error
-
-
-class _Budget:
-    """Bytes that may be in memory at once."""
-
-    def __init__(self, size: int) -> None:
-        self._free = size
-        self._closed = False
-        self._changed = threading.Condition()
-
-    def share(self, cost: int) -> _Share:
-        return _Share(self, cost)
-
-    def check(self) -> None:
-        if self._closed:
-            raise TransferStoppedError
-
-    def close(self) -> None:
-        """Let nobody in any more: the transfer failed."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-    def take(self, cost: int) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._free >= cost)
-            if self._closed:
-                raise TransferStoppedError
-            self._free -= cost
-
-    def give(self, cost: int) -> None:
-        with self._changed:
-            self._free += cost
-            self._changed.notify_all()
-
-
-class TransferStoppedError(Exception):
-    """Another file of the same transfer failed; that failure is the one to report."""
-
-
-class _Share:
-    def __init__(self, budget: _Budget, cost: int) -> None:
-        self._budget = budget
-        self._cost = cost
-
-    def __enter__(self) -> None:
-        self._budget.take(self._cost)
-
-    def __exit__(self, *_: object) -> None:
-        self._budget.give(self._cost)

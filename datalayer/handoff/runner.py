@@ -36,6 +36,7 @@ from datalayer.handoff.context import (
     check_context,
     context_config,
 )
+from datalayer.handoff.deliveries import check_destinations, deliver_outputs
 from datalayer.handoff.inputs import prepare_inputs
 from datalayer.handoff.outputs import OutputFolders
 from datalayer.handoff.pinning import PinnedInput, pin_inputs, with_pins
@@ -172,6 +173,7 @@ class _Run:
                 'the context says commit "wrapper": it was written for a job that is wrapped already. Give the wrapper the context '
                 "that was written for it"
             )
+        check_destinations(self._context, self._layer)
         with self._timed("inputs"):
             pinned = pin_inputs(self._layer, self._context)
             inputs = with_pins(self._context, pinned)
@@ -190,7 +192,7 @@ class _Run:
         self._note(resolution)
         self._signals.release()
         with self._timed("delivery"):
-            self._deliver(resolution)
+            self._report.delivered += deliver_outputs(self._context, self._layer, resolution, self._progress)
 
     def _claim(self, pinned: list[PinnedInput]) -> Attempt | None:
         """Return the attempt to produce, or None if it has committed already: then only the delivery may be left to do."""
@@ -278,15 +280,6 @@ class _Run:
             name: OutputReport(output.tier, output.files, output.bytes, output.rows)
             for name, output in resolution.manifest.outputs.items()
         }
-
-    def _deliver(self, resolution: Resolution) -> None:
-        wanted = {name: spec.destinations for name, spec in self._context.outputs.items() if spec.destinations}
-        if wanted:
-            from datalayer.delivery import deliver
-
-            for name, destinations in wanted.items():
-                for done in deliver(self._layer, resolution, name, destinations, progress=self._progress):
-                    self._report.delivered.append(done)
 
     @contextlib.contextmanager
     def _timed(self, step: str) -> Iterator[None]:

@@ -30,6 +30,7 @@ from datalayer.handoff.context import (
     layer_for,
     read_context,
 )
+from datalayer.handoff.deliveries import check_destinations, deliver_outputs
 from datalayer.handoff.inputs import prepare_inputs
 from datalayer.handoff.journal import FileJournal, JournaledOutput
 from datalayer.handoff.local_copy import LocalOutput
@@ -141,6 +142,7 @@ class Task:
         return self._attempt.output(name)
 
     def __enter__(self) -> Self:
+        check_destinations(self.context, self.layer)
         key, publisher = self.key, self.layer.publisher()
         lineage = [one.resolution.pin(one.alias) for one in self._inputs()]
         if self.context.attempt is None:
@@ -171,7 +173,8 @@ class Task:
                     attempt.output(name)  # One that was declared and never written is an error at the commit.
             attempt.__exit__(kind, value, trace)
             if kind is None:
-                self._deliver(attempt.number)
+                resolution = self.layer.resolve(self.key, attempt=attempt.number)
+                deliver_outputs(self.context, self.layer, resolution)
         finally:
             if self._copies is not None:
                 shutil.rmtree(self._copies, ignore_errors=True)
@@ -201,15 +204,6 @@ class Task:
             self._copies = Path(tempfile.mkdtemp(prefix="datalayer-task-")).resolve()
             prepare_inputs(self._inputs(), self._copies, in_place=False)
         return LocalOutput(one.resolution, output, self._copies / one.folder / output)
-
-    def _deliver(self, attempt: int) -> None:
-        wanted = {name: spec.destinations for name, spec in self.context.outputs.items() if spec.destinations}
-        if wanted:
-            from datalayer.delivery import deliver
-
-            resolution = self.layer.resolve(self.key, attempt=attempt)
-            for name, destinations in wanted.items():
-                deliver(self.layer, resolution, name, destinations)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.key}>"
