@@ -81,7 +81,15 @@ def ensure_uv() -> Path:
 
 def lock(uv: Path) -> None:
     """Resolve the lock files anew. They name hashes, and no index."""
-    common = ("--generate-hashes", "--no-emit-index-url", "--no-header", "--quiet", "--upgrade", *RESOLVE_FOR)
+    common = (
+        "--generate-hashes",
+        "--no-emit-index-url",
+        "--no-header",
+        "--quiet",
+        "--system-certs",
+        "--upgrade",
+        *RESOLVE_FOR,
+    )
     for source, target in (("uv.in", "uv.txt"), ("build.in", "build.txt")):
         run(uv, "pip", "compile", f"requirements/{source}", *common, "-o", f"requirements/{target}")
     run(uv, "pip", "compile", "pyproject.toml", "--extra", "dev", *common, "-o", "requirements/dev.txt")
@@ -101,7 +109,8 @@ def install(uv: Path) -> None:
             return
         if not (VENV / "bin" / "python").exists():
             run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, VENV)
-        into = ("--quiet", "--python", VENV / "bin" / "python")
+        # The machine's own certificates, as pip uses them: a company's proxy has its own.
+        into = ("--quiet", "--system-certs", "--python", VENV / "bin" / "python")
         # Some dependencies are source distributions (PySpark): what builds them is pinned as well.
         build = ("--build-constraints", REQUIREMENTS / "build.txt")
         run(uv, "pip", "sync", *into, "--require-hashes", *build, REQUIREMENTS / "dev.txt")
