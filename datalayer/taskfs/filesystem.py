@@ -12,7 +12,6 @@ import msgspec
 from fsspec import AbstractFileSystem
 from fsspec.utils import glob_translate, stringify_path
 
-from datalayer.addresses.encoding import decode_component
 from datalayer.addresses.runs import LATEST
 from datalayer.commit.manifest import REFERENCE
 from datalayer.errors import InvalidKeyError, NotFoundError, NotPublishedError, NotSupportedError
@@ -296,19 +295,17 @@ class TaskFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships 
         return "/".join((f"{resolution.key}@{resolution.attempt}"[1:], *asked.rest))
 
     def _above(self, asked: TaskPath) -> list[str]:
-        """Return the encoded names one level below a team's, DAG's or task's folder; what is no encoded name is none of ours."""
+        """Return the names one level below a team's, DAG's or task's folder that are addresses; what is none is not ours."""
         names, _ = self.layer.home.children(asked.text)
-        return [name for name in names if _is_encoded(name)]
+        return [name for name in names if _is_address(f"{asked.text}/{name}".lstrip("/"))]
 
     def _runs(self, asked: TaskPath, names: list[str]) -> list[Info]:
         """Return the runs of a task that have something committed. Each costs a request, so they are asked side by side."""
 
         def look(name: str) -> Info | None:
+            run = parse_path(f"{asked.text}/{name}")
             try:
-                run = parse_path(f"{asked.text}/{name}")
                 resolution = self._resolve(run)
-            except InvalidKeyError:
-                return None
             except NotPublishedError:
                 return tree.folder(run.text) if self._mapped(run) else None
             return tree.folder(f"{run.text}@{resolution.attempt}", resolution.attempt)
@@ -321,7 +318,8 @@ class TaskFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships 
         if asked.rest or asked.attempt is not None or asked.map_index is not None or asked.run == LATEST:
             return []
         names, _ = self.layer.home.children(asked.key.path)
-        return self._runs(asked, [name for name in names if name.startswith("map_index-")])
+        mapped = (name for name in names if name.startswith("map_index-"))
+        return self._runs(asked, [name for name in mapped if parse_path(f"{asked.text}/{name}").map_index is not None])
 
     def _expand(self, parts: list[str]) -> Iterator[str]:
         """Yield the pinned paths, and pinned patterns within one attempt, that a pattern stands for."""
@@ -365,9 +363,8 @@ def _unpickled(config: Mapping[str, Any] | None) -> TaskFileSystem:
     return TaskFileSystem(config=config)
 
 
-def _is_encoded(name: str) -> bool:
+def _is_address(text: str) -> bool:
     try:
-        decode_component(name)
+        return parse_path(text).run != LATEST
     except InvalidKeyError:
         return False
-    return True

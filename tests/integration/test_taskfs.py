@@ -189,22 +189,24 @@ def test_the_levels_above_an_output(published: DataLayer) -> None:
     dirty = TaskKey("aviation", "flights", "extract", "20130102T000000Z")
     staged = published.publish(dirty)
     staged.output().put("half", b"1")
-    mapped = TaskKey("aviation", "flights", "mapped", RunId("manual 1"), 3)
+    mapped = TaskKey("aviation", "flights", "mapped", RunId(".."), 3)
     with published.publish(mapped) as attempt:
         attempt.output().put("x", b"3")
-    published.publish(TaskKey("aviation", "flights", "mapped", RunId("manual 1"), 4)).output().put("x", b"4")
+    published.publish(TaskKey("aviation", "flights", "mapped", RunId(".."), 4)).output().put("x", b"4")
     published.home.put("not an id/x", b"")
     published.home.put("aviation/!2E/x", b"")
     published.home.put("aviation/flights/extract/README/x", b"")
+    published.home.put("aviation/flights/extract/latest/x", b"")
+    published.home.put("aviation/flights/mapped/run_id-!2e!2e/map_index-x/manifest.json", b"")
     assert names(fs, "") == ["aviation"]
     assert names(fs, "aviation") == ["flights"]
     assert names(fs, "task://aviation/flights/") == ["extract", "mapped"]
     assert names(fs, "aviation/flights/extract") == ["20130101T000000Z@1"]
     assert names(fs, UNPINNED) == ["default", "text", "years"]
-    assert names(fs, "aviation/flights/mapped") == ["run_id-manual!201"]
-    assert names(fs, "aviation/flights/mapped/run_id-manual!201") == ["map_index-3@1"]
+    assert names(fs, "aviation/flights/mapped") == ["run_id-!2e!2e"]
+    assert names(fs, "aviation/flights/mapped/run_id-!2e!2e") == ["map_index-3@1"]
     assert fs.find("aviation/flights/mapped") == [f"{mapped.path}@1/default/x"]
-    assert fs.isdir("aviation/flights/mapped/run_id-manual!201")
+    assert fs.isdir("aviation/flights/mapped/run_id-!2e!2e")
     for unseen in (dirty.path, f"{dirty.path}/default", f"{dirty.path}/default/half", f"{dirty.path}@1/default/half"):
         assert not fs.exists(unseen)
         assert fs.find(unseen) == []
