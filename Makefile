@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo test test-fast test-nightly lint typecheck imports bench clean
+.PHONY: help setup lock demo test test-fast test-nightly lint typecheck imports bench schemas clean
 
 help: ## this list
 	@echo 'make TARGET, where TARGET is one of:'
@@ -31,6 +31,9 @@ test-fast: setup ## what needs no server: the unit tests and the documentation's
 test-nightly: setup ## the races, crashes and fuzzing of `make test` at their full sizes (hours)
 	@$(VENV) scripts/prepare.py
 	@$(VENV) -m pytest -m nightly --hypothesis-profile=nightly --timeout=0
+
+schemas: setup ## write the published JSON Schemas anew, after a wire form was changed
+	@$(VENV) scripts/schemas.py
 
 lint: setup ## ruff: rules and format
 	@$(VENV) scripts/stages.py lint format
