@@ -5,7 +5,7 @@ A document has a ``version``, ``"MAJOR.MINOR"``. A newer minor version is read, 
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,6 +19,10 @@ VERSION = f"{MAJOR}.0"
 
 class _Versioned(msgspec.Struct):
     version: str
+
+
+_VERSIONED = msgspec.json.Decoder(_Versioned)
+_DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
 
 
 def decode(
@@ -44,7 +48,7 @@ def decode(
 def _checked(
     data: bytes | msgspec.Raw, form: type[_Document], what: str, error_type: type[DataLayerError]
 ) -> _Document:
-    version = msgspec.json.decode(data, type=_Versioned).version
+    version = _VERSIONED.decode(data).version
     major = version.split(".", 1)[0]
     if not major.isdigit():
         raise error_type(f"{what} has the version {version!r}, which is none")
@@ -52,7 +56,15 @@ def _checked(
         raise ProtocolVersionError(
             f"{what} has version {version}; this library reads versions {MAJOR}.x. Upgrade datalayer-tasks here"
         )
-    return msgspec.json.decode(data, type=form)
+    return prepared(form).decode(data)
+
+
+def prepared(form: type[_Document]) -> msgspec.json.Decoder[_Document]:
+    """Return the decoder of a struct type. Making it takes longer than most documents take to decode, so each is made once."""
+    decoder = _DECODERS.get(form)
+    if decoder is None:
+        decoder = _DECODERS[form] = msgspec.json.Decoder(form)
+    return decoder
 
 
 def encode(document: object) -> bytes:

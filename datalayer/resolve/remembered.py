@@ -12,8 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datalayer.commit import wire
 from datalayer.commit.log import Committed, decode_committed
-from datalayer.commit.manifest import encode_head
+from datalayer.commit.manifest import Head, Manifest, encode_head
 from datalayer.errors import VerificationError
 
 if TYPE_CHECKING:
@@ -27,13 +28,20 @@ class RememberedManifests:
     def __init__(self, folder: Path, home: Location) -> None:
         # Two homes may hold the same keys; a root is told by its location.
         self._folder = str(folder / hashlib.sha256(str(home).encode()).hexdigest()[:16])
+        # Now, with the rest of what a process does once: it would be most of the first resolve.
+        for form in (Head, Manifest):
+            wire.prepared(form)
 
     def load(self, key: TaskKey, attempt: int) -> Committed | None:
         """Return a remembered attempt, or None."""
         path = self._path(key, attempt)
         try:
-            with open(path, "rb") as file:  # noqa: PTH123  # Path costs as much as the whole read
-                data = file.read()
+            # A file object, and a Path even more so, would cost as much as the rest.
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                data = os.read(descriptor, os.fstat(descriptor).st_size)
+            finally:
+                os.close(descriptor)
             return decode_committed(data, key, path)
         except FileNotFoundError:
             return None
