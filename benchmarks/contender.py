@@ -1,0 +1,59 @@
+"""``Contender``: one way of doing a workload's work. ``Sink``: where its bytes go, which knows whether they are the right ones."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from benchmarks.origin import Door
+from datalayer.commit.checksum import Crc32c
+
+
+class Sink:
+    """Takes a contender's bytes. It counts them always, and takes their checksum when no clock runs."""
+
+    def __init__(self, *, check: bool = False) -> None:
+        self.length = 0
+        self._crc = Crc32c() if check else None
+
+    def take(self, data: Any) -> None:
+        """Take the next bytes (any buffer)."""
+        self.length += len(data)
+        if self._crc is not None:
+            self._crc.update(bytes(data))
+
+    def checksum(self) -> str | None:
+        """Return the checksum of all bytes, if it was asked for."""
+        return self._crc.text() if self._crc is not None else None
+
+
+class Contender(ABC):
+    """One way of doing the work. It is made by the workload, sent to a process of its own, and opened there."""
+
+    name: str
+    settings: str
+    """How a rival is tuned, or what of ours is called."""
+    group = ""
+    """Contenders of one group must deliver the same bytes."""
+    times = 1
+    """How often one run does the work; figures are given for once."""
+    in_new_process = False
+    """Whether each round begins with a fresh process."""
+    first_byte = 0.0
+    """Seconds that the emulated origin lets each request wait."""
+    in_children = False
+    """Whether the work is done by child processes: their memory is not this process's to tell."""
+
+    @abstractmethod
+    def open(self, door: Door) -> None:
+        """Make the clients. Not timed."""
+
+    def prepare(self) -> None:  # noqa: B027  # most need none
+        """Make ready for one run. Neither timed nor counted."""
+
+    @abstractmethod
+    def run(self, sink: Sink) -> None:
+        """Do the work. This alone is timed and counted."""
+
+    def check(self, sink: Sink) -> None:  # noqa: B027  # most have given their bytes to the sink in `run`
+        """Give the sink what the run has made, where the run itself could not. Neither timed nor counted."""

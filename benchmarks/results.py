@@ -1,0 +1,151 @@
+"""What a benchmark run found: samples, figures with goals, and the JSON that holds them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One timed run, for doing the work once."""
+
+    wall: float
+    """Seconds."""
+    cpu: float
+    """Seconds, all threads of the client's process, user and system."""
+    peak: int | None = None
+    """The process's peak resident memory in bytes, the interpreter and its imports included."""
+    idle: int | None = None
+    """Its resident memory before the run."""
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """A median with its smallest and largest value."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        """Return the spread of some values."""
+        return cls(statistics.median(values), min(values), max(values))
+
+
+class Timing(msgspec.Struct, kw_only=True):
+    """Everything that was seen of one contender."""
+
+    name: str
+    settings: str
+    samples: list[Sample] = []
+    requests: dict[str, float] = {}
+    """Requests by kind, as the server's door saw them, for doing the work once."""
+    bytes_up: float = 0.0
+    bytes_down: float = 0.0
+    delivered: int = 0
+    """Bytes that one run delivered."""
+    checksum: str | None = None
+
+    @property
+    def wall(self) -> Spread:
+        """Seconds."""
+        return Spread.of([sample.wall for sample in self.samples])
+
+    @property
+    def cpu(self) -> Spread:
+        """Seconds."""
+        return Spread.of([sample.cpu for sample in self.samples])
+
+    @property
+    def peak(self) -> Spread | None:
+        """Bytes."""
+        values = [float(sample.peak) for sample in self.samples if sample.peak is not None]
+        return Spread.of(values) if values else None
+
+    @property
+    def request_count(self) -> float:
+        """Requests of all kinds."""
+        return sum(self.requests.values())
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """One number that has a goal."""
+
+    name: str
+    value: Spread
+    unit: str
+    at_least: float | None = None
+    at_most: float | None = None
+    ceiling: str = ""
+    """What could be had at best."""
+    emulated: bool = False
+    """Whether the origin's latency was emulated."""
+
+    @property
+    def goal(self) -> str:
+        """The goal as text."""
+        if self.at_least is not None:
+            return f"≥ {self.at_least:g}"
+        return f"≤ {self.at_most:g}" if self.at_most is not None else ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median meets the goal, or None where there is none."""
+        if self.at_least is not None:
+            return self.value.median >= self.at_least
+        return self.value.median <= self.at_most if self.at_most is not None else None
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """One workload's outcome."""
+
+    name: str
+    measures: str
+    timings: list[Timing] = []
+    figures: list[Figure] = []
+    error: str | None = None
+    """Why there are no figures."""
+    seconds: float = 0.0
+    """How long the workload took, preparation included."""
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """A whole run."""
+
+    began: str
+    quick: bool
+    machine: dict[str, str]
+    versions: dict[str, str]
+    results: list[Result] = []
+
+
+def same(value: float) -> Spread:
+    """Return the spread of a value that was counted, not timed."""
+    return Spread(value, value, value)
+
+
+def paired(one: Timing, other: Timing, combine: Callable[[Sample, Sample], float]) -> Spread:
+    """Combine two contenders' samples round by round, so that a machine that slows down slows both."""
+    return Spread.of([combine(a, b) for a, b in zip(one.samples, other.samples, strict=True)])
+
+
+def speed_against(ours: Timing, rival: Timing) -> Spread:
+    """Return how many times as fast as the rival we are: 1 is equal, more is better."""
+    return paired(ours, rival, lambda mine, theirs: theirs.wall / mine.wall)
+
+
+def fastest(timings: Mapping[str, Timing], names: list[str]) -> Timing:
+    """Return the one of some contenders with the smallest median."""
+    return min((timings[name] for name in names), key=lambda timing: timing.wall.median)
+
+
+def to_json(report: Report) -> bytes:
+    """Return the report as JSON, with every sample, and the figures' goals and medians beside them."""
+    document: dict[str, Any] = msgspec.to_builtins(report)
+    for result, plain in zip(report.results, document["results"], strict=True):
+        for figure, entry in zip(result.figures, plain["figures"], strict=True):
+            entry |= {"goal": figure.goal, "met": figure.met}
+    return msgspec.json.format(msgspec.json.encode(document), indent=1)

@@ -1,0 +1,153 @@
+"""A contender's own process: it runs when it is told to, and says what the run took."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import multiprocessing
+import resource
+import time
+import traceback
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from benchmarks.contender import Contender, Sink
+from benchmarks.origin import Door
+from benchmarks.results import Sample
+
+LIMIT = 900.0
+"""Seconds that one step of a contender may take."""
+
+
+class BenchmarkError(Exception):
+    """A contender failed, hung, or delivered other bytes."""
+
+
+class Ran(msgspec.Struct, frozen=True):
+    """What one run took and delivered."""
+
+    sample: Sample
+    delivered: int
+
+
+class Worker:
+    """The parent's end: ``prepare()``, ``run()``, ``check()`` in the contender's process."""
+
+    def __init__(self, contender: Contender, pipe: Connection) -> None:
+        self._contender = contender
+        self._pipe = pipe
+
+    def prepare(self) -> None:
+        """Make ready for one run."""
+        self.ask("prepare")
+
+    def run(self, *, check: bool = False) -> Ran:
+        """Do the work once (or ``times`` times) and return what once took."""
+        return cast("Ran", self.ask("run", check))
+
+    def check(self) -> tuple[int, str | None]:
+        """Return length and checksum of what the last run delivered."""
+        return cast("tuple[int, str | None]", self.ask("check"))
+
+    def ask(self, step: str, *arguments: object) -> object:
+        """Have a step done, and return its answer.
+
+        Raises:
+            BenchmarkError: It failed, or took longer than the limit.
+        """
+        try:
+            self._pipe.send((step, *arguments))
+            if not self._pipe.poll(LIMIT):
+                raise BenchmarkError(f"{self._contender.name}: {step} took longer than {LIMIT:.0f} s")
+            answer, failure = self._pipe.recv()
+        except (EOFError, ConnectionError) as error:
+            raise BenchmarkError(f"{self._contender.name}: its process died in {step}") from error
+        if failure:
+            raise BenchmarkError(f"{self._contender.name}: {step} failed\n{failure}")
+        return answer
+
+
+@contextlib.contextmanager
+def working(contender: Contender, door: Door) -> Iterator[Worker]:
+    """A contender, opened in a process of its own, that ends with the block.
+
+    Raises:
+        BenchmarkError: It could not be opened.
+    """
+    # Spawned, not forked: it must not inherit the parent's threads, nor its memory.
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(contender, door, theirs), name=contender.name, daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        worker = Worker(contender, ours)
+        worker.ask("open")
+        yield worker
+    finally:
+        ours.close()
+        process.join(5)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _serve(contender: Contender, door: Door, pipe: Connection) -> None:
+    sink = Sink()
+    while True:
+        try:
+            step, *arguments = pipe.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        answer: Any = None
+        failure = ""
+        try:
+            if step == "open":
+                contender.open(door)
+            elif step == "prepare":
+                contender.prepare()
+            elif step == "run":
+                sink = Sink(check=arguments[0])
+                answer = _timed(contender, sink)
+            else:
+                contender.check(sink)
+                answer = sink.length, sink.checksum()
+        except Exception:  # noqa: BLE001  # the parent raises it
+            failure = traceback.format_exc()
+        with contextlib.suppress(BrokenPipeError):
+            pipe.send((answer, failure))
+
+
+def _timed(contender: Contender, sink: Sink) -> Ran:
+    gc.collect()
+    idle = _forget_peak()
+    cpu, wall = _cpu_seconds(), time.perf_counter()
+    contender.run(sink)
+    wall, cpu = time.perf_counter() - wall, _cpu_seconds() - cpu
+    peak = None if contender.in_children else _status("VmHWM")
+    sample = Sample(wall / contender.times, cpu / contender.times, peak, None if contender.in_children else idle)
+    return Ran(sample, sink.length)
+
+
+def _cpu_seconds() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def _forget_peak() -> int:
+    # Where the kernel does not let us, the peak is the process's, which does nothing but this work.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return _status("VmRSS")
+
+
+def _status(field: str) -> int:
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return int(value.split()[0]) << 10
+    raise LookupError(field)

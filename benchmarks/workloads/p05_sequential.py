@@ -1,0 +1,60 @@
+"""P5: 4 GiB read from the first byte to the last, in bounded memory.
+
+Ours: the verified stream. Rivals deliver in order and in bounded memory too: obstore's stream, obstore with 4 and 8 ranges of 8 MiB in flight,
+pyarrow's stream. Goal: at least 0.97 times as fast as the best, with at most 0.8 times its CPU seconds. Ceiling: 1.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from benchmarks.contender import Contender
+from benchmarks.origin import Door
+from benchmarks.reading import ArrowStream, ObstoreStream, ObstoreWindow, Stream, publish_large
+from benchmarks.results import Figure, Timing, fastest, paired, speed_against
+from benchmarks.workload import Workload
+
+
+class Sequential(Workload):
+    """A file far larger than what a reader should hold."""
+
+    name = "p5"
+    measures = "4 GiB read in order, in bounded memory (quick: 512 MiB)"
+
+    @property
+    def rounds(self) -> int:
+        return self.scale.pick(5, 3, 1)
+
+    def prepare(self, door: Door) -> None:
+        self.size = self.scale.pick(4 << 30, 512 << 20, 20 << 20)
+        self.key = publish_large(door, "sequential", self.size)
+
+    def contenders(self) -> Sequence[Contender]:
+        return [Stream(self.key, self.size), *self._rivals()]
+
+    def figures(self, timings: Mapping[str, Timing]) -> list[Figure]:
+        ours = timings[Stream.name]
+        best = fastest(timings, [rival.name for rival in self._rivals()])
+        return [
+            Figure(
+                name=f"speed against the best ({best.name})",
+                value=speed_against(ours, best),
+                unit="×",
+                at_least=0.97,
+                ceiling="1.0",
+            ),
+            Figure(
+                name=f"CPU seconds against the same ({best.name})",
+                value=paired(ours, best, lambda mine, theirs: mine.cpu / theirs.cpu),
+                unit="×",
+                at_most=0.8,
+            ),
+        ]
+
+    def _rivals(self) -> list[Contender]:
+        return [
+            ObstoreStream(self.key, self.size),
+            ObstoreWindow(self.key, self.size, 4),
+            ObstoreWindow(self.key, self.size, 8),
+            ArrowStream(self.key, self.size),
+        ]

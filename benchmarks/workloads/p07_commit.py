@@ -1,0 +1,256 @@
+"""P7: making the output of 1,000 parts visible.
+
+Ours: ``attempt.commit()``, one conditional put whatever the part count. Rivals: the rename of object stores (copy each object, then delete), and
+what the job commit of S3A's magic committer comes down to, 1,000 CompleteMultipartUpload requests. Both are *emulated* as cheaply as we can, with
+32 requests in flight: no listing before the rename, deletes in bulk, no reading of pending files, completes signed beforehand. Parts are 1 KB, so
+a copy moves next to nothing. Goals: 200 times as fast as the rename, 10 times as fast as the completes, at most 3 requests. Ceiling: one round
+trip.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import itertools
+import re
+import threading
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmarks.contender import Contender, Sink
+from benchmarks.origin import Door, some_bytes
+from benchmarks.results import Figure, Timing, same, speed_against
+from benchmarks.workload import Workload
+from datalayer import RunId, TaskKey
+
+_PARALLEL = 32
+_PART = 1000
+
+
+def _part(number: int) -> tuple[str, bytes]:
+    return f"part-{number:05}", number.to_bytes(8, "big") + some_bytes(_PART - 8)
+
+
+class _Parts(Contender):
+    """Each run commits a fresh set of parts, which ``prepare`` has written."""
+
+    group = "commit"
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.number = itertools.count()
+
+    def open(self, door: Door) -> None:
+        self.store = door.obstore()
+        self.parts = [_part(number) for number in range(self.count)]
+        # Contenders, and passes through the proxy, share a bucket.
+        self.folder = f"commits/{uuid.uuid4().hex}"
+
+    def check_objects(self, prefix: str, sink: Sink) -> None:
+        """Give the sink every object below a prefix, as a reader finds them."""
+        import obstore
+
+        found = sorted(info["path"] for page in obstore.list(self.store, prefix) for info in page)
+        for path in found:
+            sink.take(path.rpartition("/")[2].encode())
+            sink.take(obstore.get(self.store, path).bytes())
+
+
+class OurCommit(_Parts):
+    """Ours: verify what was staged, and one conditional put."""
+
+    name = "datalayer commit"
+    settings = "attempt.commit(), the parts' checksums in the manifest"
+
+    def open(self, door: Door) -> None:
+        super().open(door)
+        self.layer = door.layer()
+
+    def prepare(self) -> None:
+        self.key = TaskKey("bench", "commit", "parts", RunId(uuid.uuid4().hex))
+        self.attempt = self.layer.publish(self.key)
+        output = self.attempt.output()
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            list(pool.map(lambda part: output.put(*part), self.parts))
+
+    def run(self, sink: Sink) -> None:
+        self.attempt.commit()
+
+    def check(self, sink: Sink) -> None:
+        for name, data in self.layer.resolve(self.key)["default"].read_many():
+            sink.take(name.encode())
+            sink.take(data)
+
+
+class Rename(_Parts):
+    """Copy each object to its final name, then delete the old ones in bulk."""
+
+    name = "rename (copy and delete)"
+    settings = f"obstore copy_async, {_PARALLEL} in flight, one DeleteObjects a 1,000; no listing"
+
+    def prepare(self) -> None:
+        import obstore
+
+        self.final = f"{self.folder}/{next(self.number)}/final"
+        self.staging = f"{self.folder}/staging"
+        asyncio.run(
+            _limited(lambda part: obstore.put_async(self.store, f"{self.staging}/{part[0]}", part[1]), self.parts)
+        )
+
+    def run(self, sink: Sink) -> None:
+        import obstore
+
+        names = [name for name, _ in self.parts]
+        copy = lambda name: obstore.copy_async(self.store, f"{self.staging}/{name}", f"{self.final}/{name}")  # noqa: E731
+        asyncio.run(_limited(copy, names))
+        obstore.delete(self.store, [f"{self.staging}/{name}" for name in names])
+
+    def check(self, sink: Sink) -> None:
+        self.check_objects(self.final, sink)
+
+
+class MagicCommit(_Parts):
+    """Complete one multipart upload for each part, as the magic committer does in its job commit."""
+
+    name = "magic committer (emulated)"
+    settings = f"CompleteMultipartUpload from {_PARALLEL} threads with kept connections, signed beforehand; no pending files read"
+
+    def open(self, door: Door) -> None:
+        import boto3
+        from botocore.config import Config
+
+        super().open(door)
+        self.bucket = door.bucket
+        self.boto3 = boto3.client(
+            "s3",
+            endpoint_url=door.endpoint,
+            region_name=door.region,
+            aws_access_key_id=door.access_key,
+            aws_secret_access_key=door.secret_key,
+            config=Config(s3={"addressing_style": "path"}, signature_version="s3v4"),
+        )
+        self.senders = ThreadPoolExecutor(_PARALLEL, initializer=_Connections.open, initargs=(door.endpoint,))
+
+    def prepare(self) -> None:
+        self.final = f"{self.folder}/{next(self.number)}/final"
+        keys = [f"{self.final}/{name}" for name, _ in self.parts]
+        begun = self._send("POST", [(self._sign("create_multipart_upload", Key=key), b"") for key in keys])
+        uploads = [_found(rb"<UploadId>([^<]+)</UploadId>", body) for body, _ in begun]
+        parts = [
+            (self._sign("upload_part", Key=key, UploadId=upload, PartNumber=1), data)
+            for key, upload, (_, data) in zip(keys, uploads, self.parts, strict=True)
+        ]
+        tags = [tag for _, tag in self._send("PUT", parts)]
+        self.completes = [
+            (self._sign("complete_multipart_upload", Key=key, UploadId=upload), _completion(tag))
+            for key, upload, tag in zip(keys, uploads, tags, strict=True)
+        ]
+
+    def run(self, sink: Sink) -> None:
+        for body, _ in self._send("POST", self.completes):
+            # A complete can fail in a body that began with 200.
+            _found(rb"<(ETag)>", body)
+
+    def check(self, sink: Sink) -> None:
+        self.check_objects(self.final, sink)
+
+    def _sign(self, operation: str, **parameters: Any) -> str:
+        url: str = self.boto3.generate_presigned_url(
+            operation, Params={"Bucket": self.bucket, **parameters}, ExpiresIn=3600
+        )
+        return url
+
+    def _send(self, method: str, requests: Iterable[tuple[str, bytes]]) -> list[tuple[bytes, str]]:
+        return list(self.senders.map(lambda request: _Connections.send(method, *request), requests))
+
+
+class _Connections:
+    """One connection for each thread."""
+
+    by_thread = threading.local()
+
+    @classmethod
+    def open(cls, endpoint: str) -> None:
+        address = urlsplit(endpoint)
+        cls.by_thread.connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
+
+    @classmethod
+    def send(cls, method: str, url: str, body: bytes) -> tuple[bytes, str]:
+        connection: http.client.HTTPConnection = cls.by_thread.connection
+        address = urlsplit(url)
+        connection.request(method, f"{address.path}?{address.query}", body)
+        answer = connection.getresponse()
+        data = answer.read()
+        if answer.status != HTTPStatus.OK:
+            raise RuntimeError(f"{method} {address.path}: {answer.status} {data!r}")
+        return data, answer.getheader("ETag") or ""
+
+
+def _completion(tag: str) -> bytes:
+    part = f"<Part><PartNumber>1</PartNumber><ETag>{tag}</ETag></Part>"
+    return f"<CompleteMultipartUpload>{part}</CompleteMultipartUpload>".encode()
+
+
+def _found(pattern: bytes, body: bytes) -> str:
+    match = re.search(pattern, body)
+    if match is None:
+        raise RuntimeError(f"no {pattern!r} in {body!r}")
+    return match[1].decode()
+
+
+async def _limited(work: Callable[[Any], Awaitable[Any]], items: Iterable[Any]) -> None:
+    turns = asyncio.Semaphore(_PARALLEL)
+
+    async def one(item: Any) -> None:
+        async with turns:
+            await work(item)
+
+    await asyncio.gather(*map(one, items))
+
+
+class Commit(Workload):
+    """Visible at once, against visible one by one."""
+
+    name = "p7"
+    measures = "commit of 1,000 parts of 1 KB"
+
+    @property
+    def rounds(self) -> int:
+        return self.scale.pick(7, 2, 1)
+
+    def contenders(self) -> Sequence[Contender]:
+        count = self.scale.pick(1000, 1000, 5)
+        return [kind(count) for kind in (OurCommit, Rename, MagicCommit)]
+
+    def figures(self, timings: Mapping[str, Timing]) -> list[Figure]:
+        ours, rename, magic = (timings[kind.name] for kind in (OurCommit, Rename, MagicCommit))
+        return [
+            Figure(
+                name="requests of a commit", value=same(ours.request_count), unit="requests", at_most=3, ceiling="1"
+            ),
+            Figure(
+                name="requests: rename over ours",
+                value=same(rename.request_count / ours.request_count),
+                unit="×",
+                at_least=200,
+                ceiling="1,001",
+            ),
+            Figure(
+                name="speed against rename, emulated",
+                value=speed_against(ours, rename),
+                unit="×",
+                at_least=200,
+                ceiling="one round trip",
+            ),
+            Figure(
+                name="speed against the magic committer's completes, emulated",
+                value=speed_against(ours, magic),
+                unit="×",
+                at_least=10,
+                ceiling="one round trip",
+            ),
+        ]
