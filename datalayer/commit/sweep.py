@@ -24,7 +24,7 @@ from datalayer.addresses.runs import run_segment
 from datalayer.commit.claims import read_claim
 from datalayer.commit.log import open_log
 from datalayer.commit.publisher import LEASE
-from datalayer.errors import ConfigError, DataLayerError, InvalidKeyError, NotFoundError
+from datalayer.errors import ConfigError, DataLayerError, InvalidKeyError, NotFoundError, VerificationError
 from datalayer.stores.base import Tier
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ _PARALLEL = 8
 # A volume writes also the smallest file through a temporary one. What is younger than this may be a claim that is being made right now.
 _YOUNGEST_UPLOAD = timedelta(minutes=10)
 _DELETE_BATCH = 1000
+# How far the clocks of two stores may be apart before one seems to be the wrong home for the other.
+_SKEW = timedelta(hours=1)
 _TASK_LEVELS = 3
 
 REMOVED = "removed"
@@ -158,14 +160,10 @@ class _Sweeper:
         numbers = self._numbers(self._home, key)
         committed = open_log(self._home, key).head()
         current = {committed.manifest.attempt} if committed else set()
-        for store, _ in self._stores:
-            if store is not self._home:
-                numbers |= self._numbers(store, key)
         if not numbers - current:
             return []
         highest = next((number for number in sorted(numbers, reverse=True) if self._has_claim(key, number)), 0)
-        # A folder above every claim was not made under this home: perhaps it is the wrong one for these bytes. One below may hold what a
-        # job still wrote after its attempt had been swept.
+        # A folder above every claim was never claimed here. One below may hold what a job still wrote after its attempt had been swept.
         found = []
         for number in sorted(number for number in numbers - current if number <= highest):
             try:
@@ -194,32 +192,47 @@ class _Sweeper:
             return found._replace(outcome=WOULD_REMOVE)
         if not log.fence(number):
             return None  # It has committed since.
-        return found._replace(outcome=REMOVED, uploads=self._remove(key, number, keep_claim=keep_claim))
+        return found._replace(outcome=REMOVED, uploads=self._remove(key, number, staged, keep_claim=keep_claim))
 
     def _look(self, key: TaskKey, number: int) -> _Staged | None:
-        """Return what lies in an attempt's folders, or None where nothing does, or the kept head of one that was superseded."""
+        """Return what lies in an attempt's folders, or None where nothing does, or the kept head of one that was superseded.
+
+        Raises:
+            VerificationError: What lies on another store than the home was not made under the claim.
+        """
         folder = layout.attempt_path(key, number)
         files = size = 0
-        claimed = False
+        claimed: datetime | None = None
         idle: timedelta | None = None
         for store, now in self._stores:
+            if store is not self._home and claimed is None:
+                continue
             for info in store.list(folder):
                 if info.path == f"{folder}/{layout.HEAD}":
                     return None
                 since = now - info.modified
                 idle = since if idle is None else min(idle, since)
                 if info.path == f"{folder}/{layout.CLAIM}":
-                    claimed = True
-                else:
-                    files, size = files + 1, size + info.size
-        return None if idle is None else _Staged(idle, files, size, claimed)
+                    claimed = info.modified
+                    continue
+                files, size = files + 1, size + info.size
+                if store is not self._home and claimed and info.modified < claimed - _SKEW:
+                    raise VerificationError(
+                        f"{store.location(info.path)} is older than the claim of its attempt: is {self._home.location()} the home that it "
+                        "was made under? If it is, remove the attempt's folder by hand",
+                        key=str(key),
+                        attempt=number,
+                    )
+        return None if idle is None else _Staged(idle, files, size, claimed is not None)
 
-    def _remove(self, key: TaskKey, number: int, *, keep_claim: bool) -> int:
+    def _remove(self, key: TaskKey, number: int, staged: _Staged, *, keep_claim: bool) -> int:
         """Remove what lies in a fenced attempt's folders; return how many uploads were aborted."""
         folder = layout.attempt_path(key, number)
         claim = f"{folder}/{layout.CLAIM}"
         uploads = 0
         for store, _ in self._stores:
+            if store is not self._home and not staged.claimed:
+                continue
             uploads += len(store.reap_uploads(folder, _YOUNGEST_UPLOAD))
             doomed = (info.path for info in store.list(folder) if info.path != claim)
             while batch := list(islice(doomed, _DELETE_BATCH)):

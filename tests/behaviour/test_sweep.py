@@ -245,21 +245,43 @@ def test_data_on_another_store_than_the_home(key: TaskKey, age: Aging) -> None:
     publish(layer, key, 1)
     stage(layer.publish(key), 2)
     layer.publish(key)
-    age(layer, "", 25)
-    assert outcomes(sweep(layer)) == [(ALIVE, 2), (ALIVE, 3)]  # Their claims on the home are young.
+    age(layer, "", 0.5)
+    # Their claims on the home are young.
+    assert outcomes(sweep(layer, older_than=timedelta(minutes=20))) == [(ALIVE, 2), (ALIVE, 3)]
     found = list(sweep(layer, older_than=NOW))
     assert [(one.outcome, one.attempt, one.files) for one in found] == [(REMOVED, 2, 3)]
     assert [info for info in data.list("") if "/attempts/2/" in info.path] == []
     assert read_generation(layer, key) == 1
 
 
-def test_data_under_another_home_are_left_alone(key: TaskKey) -> None:
+def test_data_without_a_claim_on_the_home_are_left_alone(key: TaskKey) -> None:
+    layer, home, data = two_stores()
+    for generation in (1, 2, 3):
+        stage(layer.publish(key), generation)
+    home.delete([f"{layout.attempt_path(key, 2)}/{layout.CLAIM}"])
+    home.put(f"{layout.attempt_path(key, 2)}/{layout.ALIVE}", b"")
+    found = list(sweep(layer, older_than=timedelta(days=-1)))
+    assert [(one.outcome, one.attempt, one.files) for one in found] == [
+        (REMOVED, 1, 3),
+        (REMOVED, 2, 1),
+        (REMOVED, 3, 3),
+    ]
+    assert len([info for info in data.list("") if "/attempts/2/" in info.path]) == 3
+
+
+def test_data_under_another_home_are_left_alone(key: TaskKey, age: Aging) -> None:
     layer, _, data = two_stores()
     publish(layer, key, 1)
     stage(layer.publish(key), 2)
     before = {info.path for info in data.list("")}
     wrong_home = DataLayer(Config(design="shared-fs"), stores={Tier.COLD: MemoryStore(), Tier.SHARED: data})
     assert list(sweep(wrong_home, older_than=timedelta(days=-1))) == []
+    # Even where it has claims of that task itself, and they are old by now.
+    age(layer, "", 30)
+    wrong_home.publish(key)
+    found = list(sweep(wrong_home, older_than=NOW))
+    assert [(one.outcome, one.attempt) for one in found] == [(FAILED, 1)]
+    assert "is memory://" in found[0].detail
     assert {info.path for info in data.list("")} == before
 
 
