@@ -1,0 +1,160 @@
+"""``python -m examples.flights``: the flights of 2013 through one workflow, under three storage designs, and a table that compares them.
+
+Ends with 0 if all designs gave the same result, with 1 if not or if something failed, and with 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+from datalayer.errors import ConfigError, DataLayerError
+from examples.flights import programs
+from examples.flights.configurations import DESIGNS, as_toml, configuration
+from examples.flights.report import next_steps, table
+from examples.flights.running import DesignResult, run_design
+from examples.flights.server import S3Server
+from examples.flights.workflow import REPORTS_BUCKET
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+KEEP = Path("demo-data")
+# Its presence says that a folder was made by this demo, and may be emptied by it.
+SETTINGS = "datalayer.toml"
+VOLUME = "volume"
+
+
+def main() -> int:
+    """Run the demo and return its exit code."""
+    options = _options()
+    # What is shown goes to standard error where standard output is for a program.
+    console = Console(stderr=options.json, highlight=False)
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        results = _run(options.designs or list(DESIGNS), options.keep, console)
+    except KeyboardInterrupt:
+        console.print("Stopped; the S3 server is gone.")
+        return 130
+    except DataLayerError as error:
+        console.print(f"[red]The demo failed:[/] {escape(str(error))}", soft_wrap=True)
+        return 1
+    equal = len({result.checksum for result in results}) == 1
+    if options.json:
+        print(json.dumps({"equal": equal, "designs": [result._asdict() for result in results]}, indent=2))
+    console.print(table(results))
+    if not equal:
+        console.print("[red]The results differ: that is a fault of this project.[/]")
+        return 1
+    if len(results) > 1:
+        console.print("The results are equal, row for row, and were delivered to S3 byte for byte.")
+    _say_what_next(results, options.keep, console)
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.flights", description="Compare storage designs on real data."
+    )
+    parser.add_argument(
+        "--design", action="append", choices=DESIGNS, dest="designs", help="only this one; may be given again"
+    )
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        default=KEEP,
+        metavar="DIR",
+        help=f"where the volume of shared-fs lies and stays (default: {KEEP})",
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON on standard output")
+    return parser.parse_args()
+
+
+def _run(designs: list[str], keep: Path, console: Console) -> list[DesignResult]:
+    programs.require("java", "go")
+    with console.status("Getting ready: the Go program, Spark's jars, the S3 server") as status:
+        by_airport = programs.by_airport()
+        _fetch_jars()
+        volume = _fresh_folder(keep) / VOLUME
+        with tempfile.TemporaryDirectory(prefix="datalayer-demo-") as temp, S3Server() as server:
+            server.make_bucket(REPORTS_BUCKET)
+            results = []
+            for design in dict.fromkeys(designs):
+                config = configuration(design, server.endpoint, volume)
+                if design == "shared-fs":
+                    volume.mkdir()
+                else:
+                    server.make_bucket(design)
+                work = Path(temp, design)
+                work.mkdir()
+                told = _Told(console, status, design)
+                results.append(run_design(config, server, by_airport, work, told))
+            return results
+
+
+class _Told:
+    """Shows which task runs, and a line for each that has ended."""
+
+    def __init__(self, console: Console, status: Status, design: str) -> None:
+        self._console = console
+        self._status = status
+        self._design = design
+
+    def __call__(self, task_id: str, seconds: float | None) -> None:
+        if seconds is None:
+            self._status.update(f"{self._design}: {task_id}")
+        else:
+            self._console.print(f"{self._design:10} {task_id:11} [green]committed[/] in {seconds:4.1f} s")
+
+
+def _fetch_jars() -> None:
+    from spark_env.jars import jars_dir
+
+    jars_dir()
+
+
+def _fresh_folder(folder: Path) -> Path:
+    """Return a folder without the volume of an earlier demo, ready for a new one.
+
+    Raises:
+        ConfigError: The folder is somebody else's.
+    """
+    folder = folder.absolute()
+    if folder.exists() and not (folder / SETTINGS).exists() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} holds something that is not this demo's: name another folder with --keep")
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / VOLUME, ignore_errors=True)
+    alone = configuration("shared-fs", "", folder / VOLUME)
+    (folder / SETTINGS).write_text(as_toml(type(alone)(design=alone.design, tiers=alone.tiers)))
+    return folder
+
+
+def _say_what_next(results: list[DesignResult], keep: Path, console: Console) -> None:
+    if all(result.design != "shared-fs" for result in results):
+        return
+    console.print(
+        f"\nThe S3 server is gone. The volume of shared-fs stays in {keep / VOLUME}. Try next:", soft_wrap=True
+    )
+    program = Path(sys.executable).with_name("datalayer")
+    if program.is_relative_to(Path.cwd()):
+        program = program.relative_to(Path.cwd())
+    for command in next_steps(keep / SETTINGS, program):
+        console.print(f"  {escape(command)}", soft_wrap=True)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""The task "weather": the hourly weather at the three airports of New York as Parquet."""
+
+from __future__ import annotations
+
+import pyarrow.csv
+
+from datalayer import open_task
+from examples.flights.source import source_file
+
+
+def main() -> None:
+    """Run the task."""
+    options = pyarrow.csv.ConvertOptions(null_values=["NA", ""], strings_can_be_null=True)
+    weather = pyarrow.csv.read_csv(source_file("weather.csv"), convert_options=options)
+    with open_task() as task:
+        task.output("default").write_table(weather, "weather.parquet")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The workflow under one storage design, task by task, each a process of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from datalayer.errors import DataLayerError
+from datalayer.handoff.job_config import context_from_job_config
+from examples.flights.configurations import as_toml
+from examples.flights.measure import run_measured
+from examples.flights.results import check_deliveries, checksum
+from examples.flights.workflow import plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from datalayer.config import Config
+    from examples.flights.server import S3Server
+    from examples.flights.workflow import TaskPlan
+
+_TAIL_LINES = 25
+
+
+class DesignResult(NamedTuple):
+    """What one design took, and what came out."""
+
+    design: str
+    requests: int
+    """At the S3 server."""
+    bytes_down: int
+    """From the S3 server."""
+    bytes_up: int
+    """To the S3 server."""
+    seconds: float
+    peak_memory: int
+    """Bytes: of all processes of a task together, the largest of the tasks."""
+    checksum: str
+    """Of the results' rows."""
+    delivered: int
+    """Files, compared with what was committed."""
+
+
+class TaskFailedError(DataLayerError):
+    """A task of the demo did not end well."""
+
+
+def run_design(
+    config: Config, server: S3Server, by_airport: Path, work: Path, told: Callable[[str, float | None], None]
+) -> DesignResult:
+    """Run the whole workflow under one design and return what it took.
+
+    Args:
+        config: The design's configuration.
+        server: The S3 server, which counts.
+        by_airport: The compiled program.
+        work: An empty folder for contexts, reports and logs.
+        told: Called with a task's id when it begins, and again with its seconds when it has ended.
+
+    Raises:
+        TaskFailedError: A task failed; the message ends with the last it said.
+        VerificationError: What was delivered is not what was committed.
+    """
+    settings = work / "datalayer.toml"
+    settings.write_text(as_toml(config))
+    peak = 0
+    before, started = server.counts(), time.monotonic()
+    for task in plan(config.design, by_airport):
+        told(task.task_id, None)
+        begun = time.monotonic()
+        peak = max(peak, _run_task(task, settings, work))
+        told(task.task_id, time.monotonic() - begun)
+    seconds, counts = time.monotonic() - started, server.counts().since(before)
+    # Only now, so that looking at the results is not counted.
+    return DesignResult(config.design, *counts, seconds, peak, checksum(config), check_deliveries(config))
+
+
+def _run_task(task: TaskPlan, settings: Path, work: Path) -> int:
+    context, report, log = (work / f"{task.task_id}.{ending}" for ending in ("context.json", "report.json", "log"))
+    context.write_bytes(context_from_job_config(task.job_config, task.key).encode())
+    command = [sys.executable, "-m", "examples.flights.job", str(context), str(report), *task.command]
+    code, peak = run_measured(command, _environment(settings), log)
+    if code:
+        words = log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
+        said = "\n".join(words)
+        raise TaskFailedError(f"task {task.task_id!r} failed with exit code {code}. The last it said:\n{said}")
+    return peak
+
+
+def _environment(settings: Path) -> dict[str, str]:
+    """Return this process's environment without the user's own configuration of datalayer, which would win over the demo's."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("DATALAYER_") or name == "DATALAYER_CACHE"
+    }
+    return kept | {"DATALAYER_CONFIG": str(settings)}
