@@ -17,7 +17,7 @@ from datalayer.commit.claims import Claim, claim_attempt
 from datalayer.commit.log import open_log
 from datalayer.commit.manifest import FILES, REFERENCE, Entry, IndexRef, Input, Manifest, Output, Producer
 from datalayer.commit.output import Journal, OutputWriter
-from datalayer.errors import CommitConflictError, CommitStateUnknownError, DataLayerError, PublishError, StoreError
+from datalayer.errors import CommitConflictError, DataLayerError, PublishError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,6 +59,7 @@ class Attempt:
         self._outputs: dict[str, OutputWriter] = {}
         self._references: dict[str, Output] = {}
         self._committed: Manifest | None = None
+        self._may_be_committed = False
         self._heartbeat = _Heartbeat(home, f"{layout.attempt_path(key, claim.attempt)}/{layout.ALIVE}")
         self.key = key
         self.resumed = False
@@ -125,6 +126,8 @@ class Attempt:
             self._inputs,
             outputs,
         )
+        # From here on the commit may be visible, whatever the store answers and whatever it fails with afterwards.
+        self._may_be_committed = True
         open_log(self._home, self.key).commit(self.number, self._claim.nonce, wire.encode(manifest))
         self._heartbeat.stop()
         self._committed = manifest
@@ -156,12 +159,13 @@ class Attempt:
             return
         try:
             self.commit()
-        except (CommitConflictError, CommitStateUnknownError):
-            # The first may, on a volume, have been seen by a reader for a moment; the second may be visible. Neither may lose its files.
-            self._heartbeat.stop()
-            raise
         except BaseException:
-            self.abandon()
+            # A commit that was begun may be visible, or have been for a moment: it must not lose its files. If it is not there, a sweep
+            # removes them.
+            if self._may_be_committed:
+                self._heartbeat.stop()
+            else:
+                self.abandon()
             raise
 
     def _finished(self, writer: OutputWriter) -> Output:

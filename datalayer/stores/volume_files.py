@@ -85,8 +85,15 @@ class TemporaryFile:
         if not replace:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._temporary, dir_fd=self._folder)
-        sync_folder(self._folder)
-        self._close()
+        try:
+            sync_folder(self._folder)
+        except OSError as error:
+            # Whatever the reason, and be it a full disk: the file has its name already, so nobody may take this for "nothing was written".
+            raise OSError(
+                errno.EIO, f"the file is visible, but its folder could not be synced: {error.strerror}"
+            ) from error
+        finally:
+            self._close()
         return status
 
     def drop(self) -> None:
