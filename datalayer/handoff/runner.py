@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import shutil
 import tempfile
 import time
@@ -21,10 +20,9 @@ import msgspec
 
 from datalayer.addresses import layout
 from datalayer.commit import wire
-from datalayer.commit.claims import read_claim
-from datalayer.commit.log import Committed, open_log
-from datalayer.commit.manifest import Producer
+from datalayer.commit.log import Committed
 from datalayer.errors import CommitConflictError, HandoffError
+from datalayer.handoff.attempts import begin_attempt
 from datalayer.handoff.context import (
     CONTEXT_VARIABLE,
     IN_VARIABLE,
@@ -178,7 +176,7 @@ class _Run:
             pinned = pin_inputs(self._layer, self._context)
             inputs = with_pins(self._context, pinned)
             self._report.inputs = {alias: spec.pins or [] for alias, spec in inputs.items()}
-            attempt = self._claim(pinned)
+            attempt = self._begin(pinned)
         if attempt is not None:
             with attempt:
                 self._run_attempt(attempt, pinned)
@@ -190,41 +188,23 @@ class _Run:
             )
         resolution = self._layer.resolve(self._context.task_key, attempt=self._report.attempt)
         self._note(resolution)
-        self._signals.release()
         with self._timed("delivery"):
-            self._report.delivered += deliver_outputs(self._context, self._layer, resolution, self._progress)
+            if any(spec.destinations for spec in self._context.outputs.values()):
+                # Told to end during the commit, the delivery is not begun. With nothing to deliver all is done, and that is said.
+                self._signals.release()
+                self._report.delivered += deliver_outputs(self._context, self._layer, resolution, self._progress)
 
-    def _claim(self, pinned: list[PinnedInput]) -> Attempt | None:
-        """Return the attempt to produce, or None if it has committed already: then only the delivery may be left to do."""
-        context, key, publisher = self._context, self._context.task_key, self._layer.publisher()
-        lineage = [one.resolution.pin(one.alias) for one in pinned]
-        producer = _producer(context)
-        if context.attempt is None:
-            try:
-                attempt = publisher.publish(key, owner=context.owner, inputs=lineage, producer=producer, renew=True)
-            except CommitConflictError as error:
-                if error.attempt is None or self._layer.resolve(key).attempt != error.attempt:
-                    raise
-                self._report.attempt = error.attempt
-                return None
-            self._report.attempt = attempt.number
-            return attempt
-        number, nonce = context.attempt.number, context.attempt.nonce
-        self._report.attempt = number
-        claim = read_claim(self._layer.home, key, number)
-        if claim is None or claim.nonce != nonce:
-            raise CommitConflictError(
-                f"attempt {number} of {key} is not claimed by this context: claim an attempt anew, or leave it out of the context",
-                key=str(key),
-                attempt=number,
-            )
-        if open_log(self._layer.home, key).attempt(number):
+    def _begin(self, pinned: list[PinnedInput]) -> Attempt | None:
+        """Return the attempt to produce, or None if this job has committed already: then only the delivery may be left to do."""
+        try:
+            attempt = begin_attempt(self._layer, self._context, pinned)
+        except CommitConflictError as error:
+            if error.attempt is None or self._layer.resolve(self._context.task_key).attempt != error.attempt:
+                raise
+            self._report.attempt = error.attempt
             return None
-        # The claim is handed to one run at a time, so whatever lies there is of a start that ended.
-        folder = layout.attempt_path(key, number)
-        for store in dict.fromkeys((self._layer.data, self._layer.home)):
-            store.delete(info.path for info in list(store.list(folder)) if info.path != f"{folder}/{layout.CLAIM}")
-        return publisher.attach(key, claim, inputs=lineage, producer=producer)
+        self._report.attempt = attempt.number
+        return attempt
 
     def _run_attempt(self, attempt: Attempt, pinned: list[PinnedInput]) -> None:
         into, out, journal = self._folder / "in", self._folder / "out", self._folder / "journal"
@@ -307,19 +287,6 @@ def _work_folder(parent: Path | None) -> Iterator[Path]:
     finally:
         # A job may have taken away its own rights on a folder it made; what cannot be removed stays for the machine's own cleaning.
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _producer(context: TaskContext) -> Producer:
-    from importlib.metadata import version
-
-    told = context.producer
-    versions = {"datalayer-tasks": version("datalayer-tasks"), "python": platform.python_version()}
-    return Producer(
-        owner=context.owner,
-        operator=told.operator if told else None,
-        image=told.image if told else None,
-        versions=versions,
-    )
 
 
 def _words(code: int, program: str) -> str:

@@ -14,13 +14,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from datalayer.addresses.keys import DEFAULT_OUTPUT
 from datalayer.addresses.location import Location
-from datalayer.commit.claims import read_claim
-from datalayer.errors import CommitConflictError, HandoffError, NotPublishedError
+from datalayer.errors import HandoffError, NotPublishedError
+from datalayer.handoff.attempts import begin_attempt
 from datalayer.handoff.context import (
     CONTEXT_VARIABLE,
     IN_VARIABLE,
@@ -127,6 +127,14 @@ class Task:
             )
         return [self._read(one, output) for one in self._inputs() if one.alias == alias]
 
+    def reads(self) -> list[tuple[PurePosixPath, ResolvedOutput]]:
+        """Return every output that the job reads, each with its folder relative to ``$DATALAYER_IN``, whether or not it lies there."""
+        return [
+            (one.folder / output.key.name, self._read(one, output.key.name))
+            for one in self._inputs()
+            for output in one.outputs
+        ]
+
     def output(self, name: str = DEFAULT_OUTPUT) -> OutputWriter:
         """Return the writer of one declared output.
 
@@ -143,20 +151,7 @@ class Task:
 
     def __enter__(self) -> Self:
         check_destinations(self.context, self.layer)
-        key, publisher = self.key, self.layer.publisher()
-        lineage = [one.resolution.pin(one.alias) for one in self._inputs()]
-        if self.context.attempt is None:
-            attempt = publisher.publish(key, owner=self.context.owner, inputs=lineage, renew=True)
-        else:
-            claim = read_claim(self.layer.home, key, self.context.attempt.number)
-            if claim is None or claim.nonce != self.context.attempt.nonce:
-                raise CommitConflictError(
-                    f"attempt {self.context.attempt.number} of {key} is not claimed by this context: claim an attempt anew",
-                    key=str(key),
-                    attempt=self.context.attempt.number,
-                )
-            attempt = publisher.attach(key, claim, inputs=lineage)
-            attempt.resumed = True
+        attempt = begin_attempt(self.layer, self.context, self._inputs())
         self._attempt = attempt
         attempt.__enter__()
         return self

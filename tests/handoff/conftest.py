@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,10 +92,3 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
         yield request.getfixturevalue("volume")
     else:
         yield s3_bench(request.getfixturevalue("versitygw"), tmp_path / "work", request.param)
-
-
-@pytest.fixture
-def without_context(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    for name in ("CONTEXT", "IN", "OUT", "REPORT"):
-        monkeypatch.delenv(f"DATALAYER_{name}", raising=False)
-    return lambda: None

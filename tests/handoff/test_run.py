@@ -171,8 +171,22 @@ def test_what_cannot_be_committed_is_refused(bench: Bench, script: str, said: st
 
 
 def test_hostile_file_names_come_through_as_they_are(bench: Bench) -> None:
-    names = ["%2e%2e", "..x", "a=b/part 0%.parquet", "n\u00e9", "ne\u0301", "-rf", "*", "$HOME", "'\"", "#?&+ ", "_x", ".hid"]
-    job = "import json, os, pathlib, sys\n" + (
+    names = [
+        "%2e%2e",
+        "..x",
+        "a=b/part 0%.parquet",
+        "n\u00e9",
+        "ne\u0301",
+        "-rf",
+        "*",
+        "$HOME",
+        "'\"",
+        "#?&+ ",
+        "_x",
+        ".hid",
+    ]
+    job = (
+        "import json, os, pathlib, sys\n"
         "for name in json.loads(sys.argv[1]):\n"
         "    path = pathlib.Path(os.environ['DATALAYER_OUT'], 'default', name)\n"
         "    path.parent.mkdir(exist_ok=True)\n"
@@ -180,7 +194,10 @@ def test_hostile_file_names_come_through_as_they_are(bench: Bench) -> None:
     )
     assert bench.run(bench.context("extract"), sys.executable, "-c", job, json.dumps(names)).exit_code == 0
     assert bench.files("extract") == {name: name.encode() for name in names}
-    copy = bench.shell("cp -r -L $DATALAYER_IN/extract/default/. $DATALAYER_OUT/default/", bench.context("job", {"extract": InputSpec()}))
+    copy = bench.shell(
+        "cp -r -L $DATALAYER_IN/extract/default/. $DATALAYER_OUT/default/",
+        bench.context("job", {"extract": InputSpec()}),
+    )
     assert copy.exit_code == 0, copy.report.error
     assert bench.files("job") == bench.files("extract")
 
@@ -277,7 +294,12 @@ def test_the_context_a_job_sees_is_pinned_and_holds_no_secret(s3_direct: Bench, 
     upstream = s3_direct.layer.resolve(s3_direct.key("extract"))
     pins = seen.inputs["extract"].pins
     assert pins is not None
-    assert (pins[0].key, pins[0].attempt, pins[0].digest, pins[0].tier) == (str(upstream.key), 1, upstream.digest, "cold")
+    assert (pins[0].key, pins[0].attempt, pins[0].digest, pins[0].tier) == (
+        str(upstream.key),
+        1,
+        upstream.digest,
+        "cold",
+    )
     # Read in place, nothing was put below the input folder.
     assert (tmp_path / "ls").read_text() == ""
     # And a context for a wrapped job is not for another wrapper.
