@@ -160,15 +160,15 @@ def buckets(config: Config) -> dict[str, Connection]:
     return {bucket: config.connections[name] if name else Connection() for bucket, (_, name) in found.items()}
 
 
-def job_conf(inputs: Mapping[tuple[str, str], str], outputs: Mapping[str, str]) -> dict[str, str]:
+def job_conf(inputs: Mapping[str, str], outputs: Mapping[str, str]) -> dict[str, str]:
     """Return the settings that tell a job of any language where its data is.
 
     Args:
-        inputs: URI by alias and output name.
+        inputs: URI by what is read, ``<alias>.<output>``.
         outputs: URI by output name.
     """
-    reads = {f"{INPUT_PREFIX}{alias}.{output}": uri for (alias, output), uri in inputs.items()}
-    return reads | {f"{OUTPUT_PREFIX}{output}": uri for output, uri in outputs.items()}
+    reads = {f"{INPUT_PREFIX}{name}": uri for name, uri in inputs.items()}
+    return reads | {f"{OUTPUT_PREFIX}{name}": uri for name, uri in outputs.items()}
 
 
 def expected_committer(uri: str) -> str | None:

@@ -77,11 +77,7 @@ def task_conf(task: Task | DataLayer) -> dict[str, str]:
 
     if isinstance(task, DataLayer):
         return {}
-    reads = {
-        (".".join(one.folder.parts), output.key.name): task._read(one, output.key.name).spark_uri  # noqa: SLF001
-        for one in task._inputs()  # noqa: SLF001
-        for output in one.outputs
-    }
+    reads = {".".join(folder.parts): output.spark_uri for folder, output in task.reads()}
     return pieces.job_conf(reads, {name: task.output(name).spark_uri for name in task.context.outputs})
 
 

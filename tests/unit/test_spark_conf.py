@@ -116,7 +116,7 @@ def test_one_bucket_with_two_connections_is_an_error() -> None:
 
 
 def test_a_job_of_any_language_is_told_its_uris() -> None:
-    settings = conf.job_conf({("extract", "default"): "s3a://b/x"}, {"default": "file:///y"})
+    settings = conf.job_conf({"extract.default": "s3a://b/x"}, {"default": "file:///y"})
     assert settings == {
         "spark.datalayer.input.extract.default": "s3a://b/x",
         "spark.datalayer.output.default": "file:///y",
