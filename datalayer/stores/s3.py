@@ -12,6 +12,7 @@ from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
+from datalayer.addresses.layout import check_object_path
 from datalayer.errors import ConfigError, PreconditionFailedError, VerificationError
 from datalayer.stores.base import ObjectInfo, Store, StoreWriter, Tier
 from datalayer.stores.paths import check_new_path, check_path, check_prefix
@@ -37,6 +38,8 @@ _T = TypeVar("_T")
 
 # What a first request of a file that is opened brings along: small files need no second one.
 _FIRST_BYTES = 256 << 10
+# Of a stream: enough to tell how fast the way is.
+_FIRST_OF_STREAM = 1 << 20
 # A copy by one request takes the longer the larger the object is; above this it goes by parts, each within the timeout.
 _COPY_WHOLE = 256 << 20
 _COPY_PART = 64 << 20
@@ -124,13 +127,13 @@ class S3Store(Store):
         return io.BufferedReader(PinnedFile(self._pinned(path, _FIRST_BYTES)), BUFFER)
 
     def stream(self, path: str, *, chunk_size: int = 8 << 20) -> Iterator[bytes]:
-        pinned = self._pinned(path, chunk_size)
+        pinned = self._pinned(path, min(chunk_size, _FIRST_OF_STREAM))
         return pinned.chunks(0, pinned.info.size, chunk_size)
 
     # Writing
 
     def put(self, path: str, data: bytes) -> ObjectInfo:
-        key = self._key(check_new_path(path))
+        key = self._new_key(path)
 
         def put() -> Any:
             return self._obstore.put(key, data, chunk_size=PART, max_concurrency=CONCURRENT_PARTS)
@@ -138,7 +141,7 @@ class S3Store(Store):
         return self._written(path, data, self._call(path, lambda: _while_conflicting(put)))
 
     def put_exclusive(self, path: str, data: bytes) -> ObjectInfo:
-        key = self._key(check_new_path(path))
+        key = self._new_key(path)
 
         def put() -> Any:
             try:
@@ -152,7 +155,7 @@ class S3Store(Store):
         return self._written(path, data, self._call(path, lambda: _while_conflicting(put)))
 
     def compare_and_put(self, path: str, data: bytes, version: str) -> ObjectInfo:
-        key = self._key(check_new_path(path))
+        key = self._new_key(path)
 
         def put() -> Any:
             try:
@@ -171,7 +174,7 @@ class S3Store(Store):
         return self._written(path, data, self._call(path, lambda: _while_conflicting(put)))
 
     def writer(self, path: str) -> StoreWriter:
-        key = self._key(check_new_path(path))
+        key = self._new_key(path)
 
         def put_parts(blocks: Iterator[bytes]) -> ObjectInfo:
             result = self._call(
@@ -185,7 +188,7 @@ class S3Store(Store):
         return S3Writer(self.location(path), lambda data: self.put(path, data), put_parts)
 
     def copy(self, source: str, target: str) -> ObjectInfo:
-        from_key, to_key = self._key(check_path(source)), self._key(check_new_path(target))
+        from_key, to_key = self._key(check_path(source)), self._new_key(target)
         if self.head(source).size <= _COPY_WHOLE:
             self._call(target, lambda: self._obstore.copy(from_key, to_key))
         else:
@@ -256,6 +259,9 @@ class S3Store(Store):
 
     def _key(self, path: str) -> str:
         return f"{self.root.path}/{path}" if self.root.path else path
+
+    def _new_key(self, path: str) -> str:
+        return check_object_path(self._key(check_new_path(path)))
 
     def _start(self, prefix: str) -> str:
         start = self._key(check_prefix(prefix))

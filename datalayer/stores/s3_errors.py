@@ -114,15 +114,15 @@ _BY_STATUS: dict[int, tuple[_Kind, str]] = {
     507: (StoreFullError, "the service has no room left"),
 }
 
-_TIMED_OUT = (
+_TIMED_OUT: tuple[_Kind, str] = (
     StoreTimeoutError,
     "no answer within the timeout; check the endpoint and the network, or raise the connection's timeout and deadline",
 )
-_UNREACHABLE = (
+_UNREACHABLE: tuple[_Kind, str] = (
     StoreUnavailableError,
     "the endpoint cannot be reached; check the connection's endpoint, and that the service is up",
 )
-_NO_CREDENTIALS = (
+_NO_CREDENTIALS: tuple[_Kind, str] = (
     PermissionDeniedError,
     f"no credentials were found; {_CHECK_KEYS}, or run where the machine has a role",
 )
@@ -152,7 +152,10 @@ def refusal(error: BaseException) -> Refusal:
 def s3_error(error: BaseException, location: Location, tier: Tier) -> DataLayerError:
     """Return the error to raise from what an SDK raised about a location."""
     status, code = refusal(error)
-    kind, words = _BY_CODE.get(code) or _BY_STATUS.get(status) or _otherwise(error, status)
+    if type(error).__name__ == "NoCredentialsError" or any(address in str(error) for address in _CREDENTIAL_SERVICES):
+        kind, words = _NO_CREDENTIALS
+    else:
+        kind, words = _BY_CODE.get(code) or _BY_STATUS.get(status) or _otherwise(error, status)
     said = ", ".join(part for part in (f"HTTP {status}" if status else "", code) if part)
     message = f"{location}: {words}" + (f" ({said})" if said else "")
     if issubclass(kind, StoreError):
@@ -189,8 +192,6 @@ def _otherwise(error: BaseException, status: int) -> tuple[_Kind, str]:
     if status:
         failed = status >= HTTPStatus.INTERNAL_SERVER_ERROR
         return _BY_CODE["InternalError"] if failed else (StoreError, "the service refused the request")
-    if name == "NoCredentialsError" or any(address in text for address in _CREDENTIAL_SERVICES):
-        return _NO_CREDENTIALS
     if (kind and kind[1] == "Timeout") or name in {"ConnectTimeoutError", "ReadTimeoutError"}:
         return _TIMED_OUT
     if (
