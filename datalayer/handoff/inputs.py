@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from datalayer.resolve.resolution import ResolvedOutput
 
 _CHUNK_BYTES = 4 << 20
-# A store holds a few chunks of a stream at once, so a large file counts for more than one.
-_LARGE_FILE_BYTES = 6 * _CHUNK_BYTES
+# A store holds several chunks of a stream at once, some of them twice while they are handed over, so a large file counts for more than one.
+_LARGE_FILE_BYTES = 12 * _CHUNK_BYTES
 _BYTES_IN_FLIGHT = 96 << 20
 _WORKERS = 16
 
