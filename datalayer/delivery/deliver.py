@@ -100,7 +100,7 @@ def open_destination(layer: DataLayer, destination: Destination, path: str) -> S
 class _CountedDestination(CountingStore):
     """Counted apart from the tiers."""
 
-    def _count(self, verb: str, *, calls: int = 1, read: int = 0, written: int = 0) -> None:
+    def count(self, verb: str, *, calls: int = 1, read: int = 0, written: int = 0) -> None:
         self._receipt.count("destination", verb, calls=calls, read=read, written=written)
 
 
