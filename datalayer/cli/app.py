@@ -1,0 +1,93 @@
+"""The commands put together, the options they share, and what becomes of errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from datalayer.cli import care, publishing, reading
+from datalayer.cli.printing import print_json, printable
+from datalayer.errors import ConfigError, DataLayerError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FAILED = 1
+TEMPORARY = 75
+
+app = typer.Typer(
+    name="datalayer",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 75 failed and running it again can help. [b]run[/b] ends as the command did.",
+)
+
+
+@app.callback()
+def _shared(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="The configuration file. By default $DATALAYER_CONFIG, ./datalayer.toml or ~/.config/datalayer/datalayer.toml."
+        ),
+    ] = None,
+    design: Annotated[
+        str | None,
+        typer.Option(help="The storage design, instead of the configured one: s3-poc, s3-direct or shared-fs."),
+    ] = None,
+) -> None:
+    r"""Task outputs, committed once and read in place.
+
+    An ADDRESS is [b]team/dag/task@RUN[/b] as people write it (RUN is a date, run_id-…, or latest; @RUN\[3] for a mapped task),
+    [b]/team/dag/task/run[/b] as it is printed, with @ATTEMPT after it to pin one, or a task:// URI. An output and a file may follow after a slash.
+
+    [b]datalayer put aviation/flights/extract@2013-01-01 flights.csv[/b] publishes, [b]datalayer ls[/b] looks around.
+    """
+    # Through the environment, so that what this process starts works under the same configuration.
+    if config is not None:
+        if not config.is_file():
+            raise ConfigError(f"--config names {str(config)!r}, which is not there")
+        os.environ["DATALAYER_CONFIG"] = str(config.absolute())
+    if design is not None:
+        os.environ["DATALAYER_DESIGN"] = design
+
+
+reading.add_to(app)
+publishing.add_to(app)
+care.add_to(app)
+
+
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line, and end the process. An error of the library, or of the machine, is one line and no traceback.
+
+    Args:
+        arguments: Those of a command line, by default this process's.
+    """
+    state: dict[str, bool] = {}
+    try:
+        app(args=arguments, obj=state)
+    except DataLayerError as error:
+        _fail(error, as_json=state.get("json", False))
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python must not complain about the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _fail(error, as_json=state.get("json", False))
+    sys.exit(FAILED)
+
+
+def _fail(error: Exception, *, as_json: bool) -> NoReturn:
+    retryable = isinstance(error, DataLayerError) and error.retryable
+    if as_json:
+        print_json({"error": {"type": type(error).__name__, "message": str(error), "retryable": retryable}})
+    typer.echo(f"error: {printable(str(error))}", err=True)
+    if retryable:
+        typer.echo("Running the same again can help.", err=True)
+    sys.exit(TEMPORARY if retryable else FAILED)
