@@ -118,9 +118,9 @@ def bucket_conf(bucket: str, connection: Connection, environ: Mapping[str, str])
         "connection.timeout": f"{_milliseconds(connection.timeout)}ms",
         "connection.establish.timeout": f"{_milliseconds(min(connection.timeout, 10.0))}ms",
         "connection.acquisition.timeout": f"{_milliseconds(connection.deadline)}ms",
-        # The SDK's tries within one of S3A's, whose waits double from half a second.
+        # The SDK tries twice within each of S3A's own tries; all of them together fit the deadline, also where nothing answers.
         "attempts.maximum": "2",
-        "retry.limit": "4",
+        "retry.limit": str(max(1, int(connection.deadline / (2 * connection.timeout)) - 1)),
     }
     if endpoint:
         parts = urlsplit(endpoint)

@@ -47,6 +47,13 @@ def test_a_bucket_is_reached_by_its_own_settings() -> None:
     assert place["aws.credentials.provider"].endswith(".SimpleAWSCredentialsProvider")
 
 
+@pytest.mark.parametrize(("timeout", "deadline", "retries"), [(30, 120, "1"), (5, 120, "11"), (30, 30, "1")])
+def test_all_tries_fit_the_deadline(timeout: float, deadline: float, retries: str) -> None:
+    settings = conf.bucket_conf("b", Connection(timeout=timeout, deadline=deadline), {})
+    assert settings["fs.s3a.bucket.b.connection.timeout"] == f"{timeout * 1000}ms"
+    assert settings["fs.s3a.bucket.b.retry.limit"] == retries
+
+
 def test_https_is_kept() -> None:
     settings = conf.bucket_conf("b", Connection(endpoint="https://s3.example"), {})
     assert settings["fs.s3a.bucket.b.connection.ssl.enabled"] == "true"
