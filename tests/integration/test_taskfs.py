@@ -28,7 +28,7 @@ from datalayer import (
     TaskKey,
 )
 from datalayer.taskfs import TaskFileSystem
-from tests.services.s3server import S3Server
+from tests.integration.configured import configure
 
 KEY = TaskKey("aviation", "flights", "extract", "20130101T000000Z")
 UNPINNED = f"task:/{KEY}"
@@ -38,23 +38,8 @@ ADDRESSES = {"unpinned": UNPINNED, "latest": "task://aviation/flights/extract/la
 @pytest.fixture(params=["volume", "s3"])
 def layer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[DataLayer]:
     """A layer that the environment configures, so that a URL is all that a reader needs."""
-    if request.param == "volume":
-        monkeypatch.setenv("DATALAYER_DESIGN", "shared-fs")
-        monkeypatch.setenv("DATALAYER_TIERS__SHARED__URL", str(tmp_path))
-    else:
-        server: S3Server = request.getfixturevalue("versitygw")
-        settings = {
-            "TIERS__COLD__URL": f"s3://{server.new_bucket()}/root",
-            "TIERS__COLD__CONNECTION": "lake",
-            "CONNECTIONS__LAKE__ENDPOINT": server.endpoint,
-            "CONNECTIONS__LAKE__REGION": server.region,
-            "CONNECTIONS__LAKE__ACCESS_KEY_ID": server.root.access_key,
-            "CONNECTIONS__LAKE__SECRET_ACCESS_KEY": server.root.secret_key,
-        }
-        for name, value in settings.items():
-            monkeypatch.setenv(f"DATALAYER_{name}", value)
     TaskFileSystem.clear_instance_cache()
-    yield DataLayer.from_env()
+    yield configure(request.param, request, monkeypatch, tmp_path / "store")
     TaskFileSystem.clear_instance_cache()
 
 
