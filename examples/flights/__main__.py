@@ -22,7 +22,7 @@ from datalayer.errors import ConfigError, DataLayerError
 from examples.flights import programs
 from examples.flights.configurations import DESIGNS, as_toml, configuration
 from examples.flights.report import next_steps, table
-from examples.flights.running import DesignResult, run_design
+from examples.flights.running import DesignResult, datalayer_program, run_design
 from examples.flights.server import S3Server
 from examples.flights.workflow import REPORTS_BUCKET
 
@@ -145,7 +145,7 @@ def _say_what_next(results: list[DesignResult], keep: Path, console: Console) ->
     console.print(
         f"\nThe S3 server is gone. The volume of shared-fs stays in {keep / VOLUME}. Try next:", soft_wrap=True
     )
-    program = Path(sys.executable).with_name("datalayer")
+    program = datalayer_program()
     if program.is_relative_to(Path.cwd()):
         program = program.relative_to(Path.cwd())
     for command in next_steps(keep / SETTINGS, program):

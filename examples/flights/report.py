@@ -24,6 +24,7 @@ def table(results: Sequence[DesignResult]) -> Table:
         box=rich.box.SIMPLE_HEAD,
         title_justify="left",
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     shown.add_column("design", no_wrap=True)
     for name in ("requests", "bytes down", "bytes up", "seconds", "peak memory"):
@@ -44,7 +45,7 @@ def table(results: Sequence[DesignResult]) -> Table:
 
 def next_steps(configuration: Path, program: Path) -> list[str]:
     """Return commands to try on the volume that the demo leaves behind."""
-    run = f"DATALAYER_CONFIG={shlex.quote(str(configuration))} {shlex.quote(str(program))}"
+    run = f"{shlex.quote(str(program))} --config {shlex.quote(str(configuration))}"
     return [
         f"{run} ls aviation/flights",
         f"{run} show aviation/flights/delays@2013-01-01",

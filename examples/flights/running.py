@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from datalayer.errors import DataLayerError
-from datalayer.handoff.job_config import context_from_job_config
 from examples.flights.configurations import as_toml
 from examples.flights.measure import run_measured
 from examples.flights.results import check_deliveries, checksum
@@ -16,7 +17,6 @@ from examples.flights.workflow import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from datalayer.config import Config
     from examples.flights.server import S3Server
@@ -57,7 +57,7 @@ def run_design(
         config: The design's configuration.
         server: The S3 server, which counts.
         by_airport: The compiled program.
-        work: An empty folder for contexts, reports and logs.
+        work: An empty folder for job_configs, reports and logs.
         told: Called with a task's id when it begins, and again with its seconds when it has ended.
 
     Raises:
@@ -78,11 +78,16 @@ def run_design(
     return DesignResult(config.design, *counts, seconds, peak, checksum(config), check_deliveries(config))
 
 
+def datalayer_program() -> Path:
+    """Return the path of the command ``datalayer`` of this interpreter's environment."""
+    return Path(sys.executable).with_name("datalayer")
+
+
 def _run_task(task: TaskPlan, settings: Path, work: Path) -> int:
-    context, report, log = (work / f"{task.task_id}.{ending}" for ending in ("context.json", "report.json", "log"))
-    context.write_bytes(context_from_job_config(task.job_config, task.key).encode())
-    command = [sys.executable, "-m", "examples.flights.job", str(context), str(report), *task.command]
-    code, peak = run_measured(command, _environment(settings), log)
+    job_config, report, log = (work / f"{task.task_id}.{ending}" for ending in ("job.json", "report.json", "log"))
+    job_config.write_text(json.dumps(task.job_config, indent=2))
+    run = [str(datalayer_program()), "run", "--task", str(task.key), "--job-config", str(job_config)]
+    code, peak = run_measured([*run, "--report", str(report), "--", *task.command], _environment(settings), log)
     if code:
         words = log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
         said = "\n".join(words)

@@ -93,3 +93,19 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "--keep" in done.stdout
     assert (tmp_path / "volume" / "precious").exists()
+
+
+def test_the_table_fits_a_terminal() -> None:
+    from rich.console import Console
+
+    from examples.flights.report import table
+    from examples.flights.running import DesignResult
+
+    result = DesignResult("shared-fs", 12_345, 123_456_789, 123_456_789, 136.7, 1_234_567_890, "0123456789abcdef", 3)
+    console = Console(width=80)
+    with console.capture() as shown:
+        console.print(table([result]))
+    text = shown.get()
+    assert "…" not in text
+    for part in ("shared-fs", "12,345", "123.5 MB", "136.7", "1,235 MB", "01234567", "peak memory", "checksum"):
+        assert part in text
