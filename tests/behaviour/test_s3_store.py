@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -229,6 +231,26 @@ def test_a_writer_that_cannot_go_on_says_so_and_leaves_nothing(versitygw: S3Serv
     fault_proxy.reset()
     assert list(store.list("")) == []
     assert store.client.list_multipart_uploads(Bucket=store.root.authority).get("Uploads", []) == []
+
+
+def test_a_slow_reader_outlasts_the_timeout(versitygw: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream read from one connection keeps it waiting; that its time is up then is not the service's fault."""
+    monkeypatch.setattr("datalayer.stores.s3_reading._NEAR_SECONDS", 60)
+    monkeypatch.setattr("datalayer.stores.s3_reading._FAST", 0)
+    store = s3_store(versitygw, timeout=0.5, deadline=1)
+    with store.writer("a") as writer:
+        for number in range(64):
+            writer.write(bytes([number]) * (1 << 20))
+    read = hashlib.sha256()
+    size = 0
+    for chunk in store.stream("a"):
+        read.update(chunk)
+        # At the beginning of the second stretch, most of which is still to come.
+        if size < 17 << 20 <= size + len(chunk):
+            time.sleep(2)
+        size += len(chunk)
+    expected = hashlib.sha256(b"".join(bytes([number]) * (1 << 20) for number in range(64)))
+    assert read.digest() == expected.digest()
 
 
 MEMORY = """

@@ -215,6 +215,24 @@ def test_a_link_whose_answer_was_repeated_is_recognised(store: VolumeStore, monk
     assert store.get("a")[0] == b"x"
 
 
+def test_a_folder_that_is_deleted_as_it_is_made_is_made_again(
+    store: VolumeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A concurrent delete removes folders that are empty, and a new one is."""
+    made: list[str] = []
+    real = os.mkdir
+
+    def mkdir(name: str, *, dir_fd: int) -> None:
+        made.append(name)
+        real(name, dir_fd=dir_fd)
+        if len(made) < 5:
+            os.rmdir(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr("datalayer.stores.volume_files.os.mkdir", mkdir)
+    assert store.put("a/b", b"x").size == 1
+    assert made == ["a"] * 5
+
+
 def test_a_file_shortened_while_it_is_read_is_an_error(root: Path, store: VolumeStore) -> None:
     from datalayer.errors import VerificationError
 
