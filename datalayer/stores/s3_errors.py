@@ -51,7 +51,10 @@ _Kind = type[StoreError] | type[ConfigError] | type[InvalidKeyError]
 _BY_CODE: dict[str, tuple[_Kind, str]] = {
     "NoSuchKey": (NotFoundError, "no such object"),
     "NoSuchBucket": (NotFoundError, "there is no such bucket; make it, or correct the url"),
-    "NoSuchUpload": (StoreUnavailableError, "the upload is gone; is a sweep running whose TTL is too short?"),
+    "NoSuchUpload": (
+        StoreUnavailableError,
+        "the upload is gone: a request whose answer was lost has completed it, or a sweep with too short a TTL has ended it",
+    ),
     "AccessDenied": (
         PermissionDeniedError,
         "access is denied; ask for this action on this prefix in the bucket's or the role's policy",

@@ -237,8 +237,9 @@ def test_a_slow_reader_outlasts_the_timeout(versitygw: S3Server, monkeypatch: py
     """A stream read from one connection keeps it waiting; that its time is up then is not the service's fault."""
     monkeypatch.setattr("datalayer.stores.s3_reading._NEAR_SECONDS", 60)
     monkeypatch.setattr("datalayer.stores.s3_reading._FAST", 0)
-    store = s3_store(versitygw, timeout=0.5, deadline=1)
-    with store.writer("a") as writer:
+    patient = s3_store(versitygw)
+    store = s3_store(versitygw, patient.root.authority, timeout=1, deadline=2)
+    with patient.writer("a") as writer:
         for number in range(64):
             writer.write(bytes([number]) * (1 << 20))
     read = hashlib.sha256()
@@ -247,7 +248,7 @@ def test_a_slow_reader_outlasts_the_timeout(versitygw: S3Server, monkeypatch: py
         read.update(chunk)
         # At the beginning of the second stretch, most of which is still to come.
         if size < 17 << 20 <= size + len(chunk):
-            time.sleep(2)
+            time.sleep(3)
         size += len(chunk)
     expected = hashlib.sha256(b"".join(bytes([number]) * (1 << 20) for number in range(64)))
     assert read.digest() == expected.digest()
