@@ -9,6 +9,7 @@ from datalayer.errors import (
     AlreadyExistsError,
     InvalidKeyError,
     NotFoundError,
+    NotSupportedError,
     PermissionDeniedError,
     StoreError,
     StoreFullError,
@@ -54,6 +55,7 @@ _TABLE: dict[int, tuple[type[StoreError], str]] = {
 }
 
 _NO_ROOM_FOR_BOTH = (StoreError, "a file and a folder cannot have one name on a volume; choose another name")
+_NO_LINKS = (NotSupportedError, "this file system has no hard links, so no exclusive put; keep commits on another one")
 _WRITING: dict[int, tuple[type[StoreError], str]] = {
     errno.ENOENT: (
         StoreUnavailableError,
@@ -62,6 +64,8 @@ _WRITING: dict[int, tuple[type[StoreError], str]] = {
     errno.ENOTDIR: _NO_ROOM_FOR_BOTH,
     errno.EISDIR: _NO_ROOM_FOR_BOTH,
     errno.ENOTEMPTY: _NO_ROOM_FOR_BOTH,
+    errno.ENOTSUP: _NO_LINKS,
+    errno.ENOSYS: _NO_LINKS,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from datalayer.errors import (
     ConfigError,
     InvalidKeyError,
     NotFoundError,
+    NotSupportedError,
     PermissionDeniedError,
     StoreError,
     StoreUnavailableError,
@@ -231,6 +233,17 @@ def test_a_folder_that_is_deleted_as_it_is_made_is_made_again(
     monkeypatch.setattr("datalayer.stores.volume_files.os.mkdir", mkdir)
     assert store.put("a/b", b"x").size == 1
     assert made == ["a"] * 5
+
+
+@pytest.mark.parametrize("code", [errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_links_is_told(store: VolumeStore, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def link(*args: object, **kwargs: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("datalayer.stores.volume_files.os.link", link)
+    with pytest.raises(NotSupportedError, match="no hard links"):
+        store.put_exclusive("a", b"x")
+    assert list(store.list("")) == []
 
 
 def test_a_file_shortened_while_it_is_read_is_an_error(root: Path, store: VolumeStore) -> None:
