@@ -39,9 +39,10 @@ def test_calls_are_counted_over_the_verbs_and_paths_of_a_fault() -> None:
     store.put("b", b"1")
     store.get("a")
     store.head("a")
-    for call in (lambda: store.put("a", b"2"), lambda: store.head("a")):
-        with pytest.raises(StoreUnavailableError):
-            call()
+    with pytest.raises(StoreUnavailableError):
+        store.put("a", b"2")
+    with pytest.raises(StoreUnavailableError):
+        store.head("a")
     assert store.get("a")[0] == b"1"
     assert store.put("a", b"3").size == 1
     assert [verb for verb, _ in store.calls] == ["put", "put", "get", "head", "put", "head", "get", "put"]
