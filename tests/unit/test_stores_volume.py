@@ -217,8 +217,9 @@ def test_a_link_whose_answer_was_repeated_is_recognised(store: VolumeStore, monk
     assert store.get("a")[0] == b"x"
 
 
+@pytest.mark.parametrize("path", ["a/file", "a/b/file"])
 def test_a_folder_that_is_deleted_as_it_is_made_is_made_again(
-    store: VolumeStore, monkeypatch: pytest.MonkeyPatch
+    store: VolumeStore, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """A concurrent delete removes folders that are empty, and a new one is."""
     made: list[str] = []
@@ -231,8 +232,8 @@ def test_a_folder_that_is_deleted_as_it_is_made_is_made_again(
             os.rmdir(name, dir_fd=dir_fd)
 
     monkeypatch.setattr("datalayer.stores.volume_files.os.mkdir", mkdir)
-    assert store.put("a/b", b"x").size == 1
-    assert made == ["a"] * 5
+    assert store.put(path, b"x").size == 1
+    assert made[:5] == ["a"] * 5
 
 
 @pytest.mark.parametrize("code", [errno.ENOTSUP, errno.ENOSYS])
