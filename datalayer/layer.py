@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from datalayer.addresses.keys import TaskKey, parse_short
 from datalayer.addresses.location import Location
 from datalayer.addresses.runs import LATEST
-from datalayer.commit.publisher import Attempt, Publisher
 from datalayer.config import Config, Connection, TierConfig
 from datalayer.designs import StorageDesign, storage_design
 from datalayer.errors import ConfigError
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from datalayer.commit.manifest import Input, Producer
+    from datalayer.commit.publisher import Attempt, Publisher
     from datalayer.resolve.resolution import Resolution
     from datalayer.taskfs import TaskFileSystem
 
@@ -124,6 +124,8 @@ class DataLayer:
 
     def publisher(self) -> Publisher:
         """Return the publisher of this layer's home and data stores."""
+        from datalayer.commit.publisher import Publisher  # Readers need none, and start sooner.
+
         return Publisher(self.home, self.data)
 
     def resolve(self, key: TaskKey, *, attempt: int | None = None, digest: str | None = None) -> Resolution:

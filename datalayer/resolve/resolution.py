@@ -5,7 +5,6 @@ A resolution is a consistent view: it stays on the attempt it found, whatever co
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 from collections.abc import Mapping
@@ -18,7 +17,6 @@ from datalayer.addresses.location import Location
 from datalayer.commit.checksum import Crc32c
 from datalayer.commit.manifest import REFERENCE, Entry, Input, Manifest, Output, check_entries
 from datalayer.errors import NotFoundError, NotSupportedError, ResolutionError, VerificationError
-from datalayer.resolve.bulk import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -279,6 +277,8 @@ class ResolvedOutput:
             NotFoundError: As for :meth:`stream`, at that file's turn; so are the others.
             VerificationError: As for :meth:`stream`.
         """
+        from datalayer.resolve.bulk import side_by_side
+
         wanted = list(self.files if names is None else names)
         small = self.output.bytes <= self.output.files * _SMALL
         # Several in a row where there are enough of them to keep all threads busy to the end.
@@ -346,6 +346,8 @@ class ResolvedOutput:
             )
 
     def _read_index(self) -> list[Entry]:
+        import gzip
+
         index = self.output.index
         key, attempt = self.resolution.key, self.resolution.attempt
         if index is None:  # Manifest.check refuses such a manifest before anybody gets here.
