@@ -55,5 +55,8 @@ class Contender(ABC):
     def run(self, sink: Sink) -> None:
         """Do the work. This alone is timed and counted."""
 
+    def close(self) -> None:  # noqa: B027  # most clients need none
+        """Let go of what ``open`` has taken."""
+
     def check(self, sink: Sink) -> None:  # noqa: B027  # most have given their bytes to the sink in `run`
         """Give the sink what the run has made, where the run itself could not. Neither timed nor counted."""

@@ -29,8 +29,8 @@ def publish_large(door: Door, task: str, size: int) -> TaskKey:
     return key
 
 
-class _Large(Contender):
-    """One file, read whole."""
+class Large(Contender):
+    """One file, read whole; the subclasses say how."""
 
     group = "large"
 
@@ -41,7 +41,7 @@ class _Large(Contender):
         self.object = f"root{key}/attempts/1/default/{NAME}"
 
 
-class Stream(_Large):
+class Stream(Large):
     """Ours: resolved, then streamed in order, with length and checksum verified."""
 
     name = "datalayer stream"
@@ -55,7 +55,7 @@ class Stream(_Large):
             sink.take(chunk)
 
 
-class Unverified(_Large):
+class Unverified(Large):
     """Ours without the verification: the store's own stream."""
 
     name = "datalayer store stream"
@@ -70,7 +70,7 @@ class Unverified(_Large):
             sink.take(chunk)
 
 
-class OpenFile(_Large):
+class OpenFile(Large):
     """Ours: the file object, read to its end in one call."""
 
     name = "datalayer open().read()"
@@ -84,7 +84,7 @@ class OpenFile(_Large):
             sink.take(file.read())
 
 
-class ObstoreRanges(_Large):
+class ObstoreRanges(Large):
     """obstore with 8 equal ranges at once, kept apart as they come: nothing is joined or copied."""
 
     name = "obstore 8 ranges"
@@ -94,6 +94,9 @@ class ObstoreRanges(_Large):
     def open(self, door: Door) -> None:
         self.store = door.obstore()
         self.pool = ThreadPoolExecutor(8)
+
+    def close(self) -> None:
+        self.pool.shutdown()
 
     def run(self, sink: Sink) -> None:
         import obstore
@@ -107,7 +110,22 @@ class ObstoreRanges(_Large):
             sink.take(data)
 
 
-class ObstoreStream(_Large):
+class ObstoreWhole(Large):
+    """obstore, all in one piece."""
+
+    name = "obstore get().bytes()"
+    settings = "one request, one buffer"
+
+    def open(self, door: Door) -> None:
+        self.store = door.obstore()
+
+    def run(self, sink: Sink) -> None:
+        import obstore
+
+        sink.take(obstore.get(self.store, self.object).bytes())
+
+
+class ObstoreStream(Large):
     """obstore's own stream over one connection."""
 
     name = "obstore stream"
@@ -124,7 +142,7 @@ class ObstoreStream(_Large):
             sink.take(chunk)
 
 
-class ObstoreWindow(_Large):
+class ObstoreWindow(Large):
     """obstore with a window of ranges in flight, delivered in order: bounded memory, as ours."""
 
     settings = "get_range of 8 MiB from as many threads, delivered in order, pool 128"
@@ -137,6 +155,9 @@ class ObstoreWindow(_Large):
     def open(self, door: Door) -> None:
         self.store = door.obstore()
         self.pool = ThreadPoolExecutor(self.parallel)
+
+    def close(self) -> None:
+        self.pool.shutdown()
 
     def run(self, sink: Sink) -> None:
         import obstore
@@ -152,7 +173,7 @@ class ObstoreWindow(_Large):
             sink.take(data)
 
 
-class ArrowRead(_Large):
+class ArrowRead(Large):
     """pyarrow's S3FileSystem, 8 ranges from 8 threads, kept apart."""
 
     name = "pyarrow 8 ranges"
@@ -163,6 +184,9 @@ class ArrowRead(_Large):
         self.path = f"{door.bucket}/{self.object}"
         self.pool = ThreadPoolExecutor(8)
 
+    def close(self) -> None:
+        self.pool.shutdown()
+
     def run(self, sink: Sink) -> None:
         step = -(-self.size // 8)
         with self.filesystem.open_input_file(self.path) as file:
@@ -170,7 +194,22 @@ class ArrowRead(_Large):
                 sink.take(data)
 
 
-class ArrowStream(_Large):
+class ArrowWhole(Large):
+    """pyarrow's S3FileSystem, all in one piece."""
+
+    name = "pyarrow open().read()"
+    settings = "S3FileSystem, open_input_file, read()"
+
+    def open(self, door: Door) -> None:
+        self.filesystem = door.arrow()
+        self.path = f"{door.bucket}/{self.object}"
+
+    def run(self, sink: Sink) -> None:
+        with self.filesystem.open_input_file(self.path) as file:
+            sink.take(file.read())
+
+
+class ArrowStream(Large):
     """pyarrow's S3FileSystem as a stream."""
 
     name = "pyarrow stream"

@@ -56,6 +56,9 @@ class PinnedTask(Task):
         door.layer(cache=self.folder.name).resolve(UPSTREAM, attempt=1)
         self.layer = door.layer(cache=self.folder.name)
 
+    def close(self) -> None:
+        self.folder.cleanup()
+
 
 class Bare(Contender):
     """The same bytes without any safety: one get, one put."""

@@ -6,9 +6,10 @@ import contextlib
 import gc
 import multiprocessing
 import resource
+import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
@@ -72,8 +73,13 @@ class Worker:
 
 
 @contextlib.contextmanager
-def working(contender: Contender, door: Door) -> Iterator[Worker]:
+def working(contender: Contender, door: Door, *, isolated: bool = True) -> Iterator[Worker]:
     """A contender, opened in a process of its own, that ends with the block.
+
+    Args:
+        contender: What is to work there.
+        door: Its way to the server.
+        isolated: Without, it works in a thread of this process, which starts at once and measures nothing of worth.
 
     Raises:
         BenchmarkError: It could not be opened.
@@ -81,22 +87,50 @@ def working(contender: Contender, door: Door) -> Iterator[Worker]:
     # Spawned, not forked: it must not inherit the parent's threads, nor its memory.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(contender, door, theirs), name=contender.name, daemon=True)
-    process.start()
-    theirs.close()
+    end = _start_process(contender, door, theirs) if isolated else _start_thread(contender, door, theirs)
     try:
         worker = Worker(contender, ours)
         worker.ask("open")
         yield worker
     finally:
         ours.close()
+        end()
+
+
+def _start_process(contender: Contender, door: Door, pipe: Connection) -> Callable[[], None]:
+    process = multiprocessing.get_context("spawn").Process(
+        target=_serve, args=(contender, door, pipe), name=contender.name, daemon=True
+    )
+    process.start()
+    pipe.close()
+
+    def end() -> None:
         process.join(5)
         if process.is_alive():
             process.kill()
             process.join()
 
+    return end
+
+
+def _start_thread(contender: Contender, door: Door, pipe: Connection) -> Callable[[], None]:
+    def serve() -> None:
+        with pipe:
+            _serve(contender, door, pipe)
+
+    thread = threading.Thread(target=serve, name=contender.name, daemon=True)
+    thread.start()
+    return thread.join
+
 
 def _serve(contender: Contender, door: Door, pipe: Connection) -> None:
+    try:
+        _answer(contender, door, pipe)
+    finally:
+        contender.close()
+
+
+def _answer(contender: Contender, door: Door, pipe: Connection) -> None:
     sink = Sink()
     while True:
         try:

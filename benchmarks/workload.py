@@ -49,6 +49,9 @@ class Workload(ABC):
     def prepare(self, door: Door) -> None:  # noqa: B027  # some need none
         """Write what the contenders read."""
 
+    def close(self) -> None:  # noqa: B027  # some have made nothing else
+        """Let go of what :meth:`prepare` has made besides objects at the server."""
+
     @abstractmethod
     def contenders(self) -> Sequence[Contender]:
         """Return the ways of doing it, after :meth:`prepare`."""
@@ -58,12 +61,25 @@ class Workload(ABC):
         """Return what comes of it."""
 
 
-def measure(workload: Workload, origin: Origin, progress: Callable[[str], None] = lambda _: None) -> Result:
+def measure(
+    workload: Workload, origin: Origin, progress: Callable[[str], None] = lambda _: None, *, isolated: bool = True
+) -> Result:
     """Run a workload and return its outcome.
+
+    Args:
+        workload: What to run.
+        origin: The server.
+        progress: Told what is being done.
+        isolated: Whether each contender gets a process of its own, as any measurement needs.
 
     Raises:
         BenchmarkError: A contender failed, or two delivered different bytes.
     """
+    with contextlib.closing(workload):
+        return _measure(workload, origin, progress, isolated=isolated)
+
+
+def _measure(workload: Workload, origin: Origin, progress: Callable[[str], None], *, isolated: bool) -> Result:
     began = time.monotonic()
     progress("preparing")
     workload.prepare(origin.door)
@@ -71,17 +87,17 @@ def measure(workload: Workload, origin: Origin, progress: Callable[[str], None] 
     timings = {}
     for contender in contenders:
         progress(f"counting and checking {contender.name}")
-        timings[contender.name] = _count(contender, origin)
+        timings[contender.name] = _count(contender, origin, isolated=isolated)
     _compare(contenders, timings)
-    _time(contenders, timings, origin, workload.rounds, progress)
+    _Timer(origin, isolated=isolated, progress=progress).run(contenders, timings, workload.rounds)
     result = Result(name=workload.name, measures=workload.measures, timings=list(timings.values()))
     result.figures = workload.figures(timings)
     result.seconds = time.monotonic() - began
     return result
 
 
-def _count(contender: Contender, origin: Origin) -> Timing:
-    with origin.counted() as (proxy, door), working(contender, door) as worker:
+def _count(contender: Contender, origin: Origin, *, isolated: bool) -> Timing:
+    with origin.counted() as (proxy, door), working(contender, door, isolated=isolated) as worker:
         worker.prepare()
         proxy.reset()
         worker.run(check=True)
@@ -113,48 +129,47 @@ def _compare(contenders: Sequence[Contender], timings: Mapping[str, Timing]) -> 
             raise BenchmarkError(message)
 
 
-def _time(
-    contenders: Sequence[Contender],
-    timings: Mapping[str, Timing],
-    origin: Origin,
-    rounds: int,
-    progress: Callable[[str], None],
-) -> None:
-    with contextlib.ExitStack() as open_ones:
-        runs: dict[str, Callable[[], Ran]] = {}
-        for contender in contenders:
-            door = origin.door
-            if contender.first_byte:
-                _, door = open_ones.enter_context(origin.counted(contender.first_byte))
-            runs[contender.name] = _runner(contender, door, open_ones)
-        order = deque(contenders)
-        for number in range(rounds + 1):
-            for contender in order:
-                progress(f"{contender.name}, {f'round {number} of {rounds}' if number else 'warming up'}")
-                ran = runs[contender.name]()
-                timing = timings[contender.name]
-                if ran.delivered not in {timing.delivered, 0}:
-                    raise BenchmarkError(
-                        f"{contender.name} delivered {ran.delivered} bytes and had delivered {timing.delivered}"
-                    )
-                if number:  # Round 0 fills pools and caches.
-                    timing.samples.append(ran.sample)
-            order.rotate(-1)
+class _Timer:
+    """Lets contenders take turns."""
 
+    def __init__(self, origin: Origin, *, isolated: bool, progress: Callable[[str], None]) -> None:
+        self._origin = origin
+        self._isolated = isolated
+        self._progress = progress
+        self._open_ones = contextlib.ExitStack()
 
-def _runner(contender: Contender, door: Door, open_ones: contextlib.ExitStack) -> Callable[[], Ran]:
-    if contender.in_new_process:
+    def run(self, contenders: Sequence[Contender], timings: Mapping[str, Timing], rounds: int) -> None:
+        """Add the samples of some rounds to the timings, after one round that only warms up."""
+        with self._open_ones:
+            turns = deque((timings[contender.name], self._turn(contender)) for contender in contenders)
+            for number in range(rounds + 1):
+                for timing, turn in turns:
+                    self._progress(f"{timing.name}, {f'round {number} of {rounds}' if number else 'warming up'}")
+                    ran = turn()
+                    if ran.delivered not in {timing.delivered, 0}:
+                        raise BenchmarkError(
+                            f"{timing.name} delivered {ran.delivered} bytes and had delivered {timing.delivered}"
+                        )
+                    if number:
+                        timing.samples.append(ran.sample)
+                turns.rotate(-1)
 
-        def once() -> Ran:
-            with working(contender, door) as fresh:
-                fresh.prepare()
-                return fresh.run()
+    def _turn(self, contender: Contender) -> Callable[[], Ran]:
+        door = self._origin.door
+        if contender.first_byte:
+            _, door = self._open_ones.enter_context(self._origin.counted(contender.first_byte))
+        if contender.in_new_process:
 
-        return once
-    worker = open_ones.enter_context(working(contender, door))
+            def once() -> Ran:
+                with working(contender, door, isolated=self._isolated) as fresh:
+                    fresh.prepare()
+                    return fresh.run()
 
-    def again() -> Ran:
-        worker.prepare()
-        return worker.run()
+            return once
+        worker = self._open_ones.enter_context(working(contender, door, isolated=self._isolated))
 
-    return again
+        def again() -> Ran:
+            worker.prepare()
+            return worker.run()
+
+        return again

@@ -26,7 +26,7 @@ class Sequential(Workload):
         return self.scale.pick(5, 3, 1)
 
     def prepare(self, door: Door) -> None:
-        self.size = self.scale.pick(4 << 30, 512 << 20, 20 << 20)
+        self.size = self.scale.pick(4 << 30, 512 << 20, 10 << 20)
         self.key = publish_large(door, "sequential", self.size)
 
     def contenders(self) -> Sequence[Contender]:

@@ -133,25 +133,29 @@ class MagicCommit(_Parts):
             aws_secret_access_key=door.secret_key,
             config=Config(s3={"addressing_style": "path"}, signature_version="s3v4"),
         )
-        self.senders = ThreadPoolExecutor(_PARALLEL, initializer=_Connections.open, initargs=(door.endpoint,))
+        self.senders = _Senders(door.endpoint, _PARALLEL)
+
+    def close(self) -> None:
+        self.senders.close()
+        self.boto3.close()
 
     def prepare(self) -> None:
         self.final = f"{self.folder}/{next(self.number)}/final"
         keys = [f"{self.final}/{name}" for name, _ in self.parts]
-        begun = self._send("POST", [(self._sign("create_multipart_upload", Key=key), b"") for key in keys])
+        begun = self.senders.send("POST", [(self._sign("create_multipart_upload", Key=key), b"") for key in keys])
         uploads = [_found(rb"<UploadId>([^<]+)</UploadId>", body) for body, _ in begun]
         parts = [
             (self._sign("upload_part", Key=key, UploadId=upload, PartNumber=1), data)
             for key, upload, (_, data) in zip(keys, uploads, self.parts, strict=True)
         ]
-        tags = [tag for _, tag in self._send("PUT", parts)]
+        tags = [tag for _, tag in self.senders.send("PUT", parts)]
         self.completes = [
             (self._sign("complete_multipart_upload", Key=key, UploadId=upload), _completion(tag))
             for key, upload, tag in zip(keys, uploads, tags, strict=True)
         ]
 
     def run(self, sink: Sink) -> None:
-        for body, _ in self._send("POST", self.completes):
+        for body, _ in self.senders.send("POST", self.completes):
             # A complete can fail in a body that began with 200.
             _found(rb"<(ETag)>", body)
 
@@ -164,24 +168,33 @@ class MagicCommit(_Parts):
         )
         return url
 
-    def _send(self, method: str, requests: Iterable[tuple[str, bytes]]) -> list[tuple[bytes, str]]:
-        return list(self.senders.map(lambda request: _Connections.send(method, *request), requests))
 
+class _Senders:
+    """Threads with one kept connection each."""
 
-class _Connections:
-    """One connection for each thread."""
+    def __init__(self, endpoint: str, count: int) -> None:
+        self._address = urlsplit(endpoint)
+        self._own = threading.local()
+        self._connections: list[http.client.HTTPConnection] = []
+        self._pool = ThreadPoolExecutor(count, initializer=self._connect)
 
-    by_thread = threading.local()
+    def send(self, method: str, requests: Iterable[tuple[str, bytes]]) -> list[tuple[bytes, str]]:
+        """Send signed URLs with their bodies; return the answers' bodies and ETags."""
+        return list(self._pool.map(lambda request: self._send(method, *request), requests))
 
-    @classmethod
-    def open(cls, endpoint: str) -> None:
-        address = urlsplit(endpoint)
-        cls.by_thread.connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
+    def close(self) -> None:
+        """End threads and connections."""
+        self._pool.shutdown()
+        for connection in self._connections:
+            connection.close()
 
-    @classmethod
-    def send(cls, method: str, url: str, body: bytes) -> tuple[bytes, str]:
-        connection: http.client.HTTPConnection = cls.by_thread.connection
+    def _connect(self) -> None:
+        self._own.connection = http.client.HTTPConnection(self._address.hostname or "", self._address.port, timeout=60)
+        self._connections.append(self._own.connection)
+
+    def _send(self, method: str, url: str, body: bytes) -> tuple[bytes, str]:
         address = urlsplit(url)
+        connection: http.client.HTTPConnection = self._own.connection
         connection.request(method, f"{address.path}?{address.query}", body)
         answer = connection.getresponse()
         data = answer.read()

@@ -137,6 +137,9 @@ class Resolve(Workload):
         if not any(Path(self.cache).rglob("*@1")):
             raise RuntimeError("the manifest was not remembered")
 
+    def close(self) -> None:
+        self.folder.cleanup()
+
     def contenders(self) -> Sequence[Contender]:
         kinds = (Repeated, NewProcess, Asking, Exists, AskingAfar, ExistsAfar)
         return [kind(self.key, self.cache) for kind in kinds]

@@ -75,6 +75,11 @@ class Import(Workload):
         return [
             Figure(name=f"{_PACKAGE}, over bare Python", value=over(_PACKAGE), unit="ms", at_most=30, ceiling="0"),
             Figure(name=f"{_NAMES}, over bare Python", value=over(_NAMES), unit="ms", at_most=30),
+            Figure(
+                name=f"{_NAMES}, CPU over bare Python",
+                value=paired(timings[_NAMES], bare, lambda mine, theirs: (mine.cpu - theirs.cpu) * 1000),
+                unit="ms",
+            ),
             Figure(name=f"{_BOTO3}, over bare Python", value=over(_BOTO3), unit="ms"),
             Figure(
                 name="SDKs and other heavy packages loaded",

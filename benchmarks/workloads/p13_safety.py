@@ -51,7 +51,7 @@ class Safety(Workload):
 
     def prepare(self, door: Door) -> None:
         publish_upstream(door)
-        self.size = self.scale.pick(256_000_000, 256_000_000, 20_000_000)
+        self.size = self.scale.pick(256_000_000, 256_000_000, 10_000_000)
         self.large = publish_large(door, "safety", self.size)
 
     def contenders(self) -> Sequence[Contender]:

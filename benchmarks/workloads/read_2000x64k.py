@@ -99,6 +99,9 @@ class ObstoreThreads(_Many):
         self.store = door.obstore()
         self.pool = ThreadPoolExecutor(_PARALLEL)
 
+    def close(self) -> None:
+        self.pool.shutdown()
+
     def run(self, sink: Sink) -> None:
         import obstore
 
@@ -116,6 +119,9 @@ class ArrowThreads(_Many):
         self.filesystem = door.arrow()
         self.bucket = door.bucket
         self.pool = ThreadPoolExecutor(_PARALLEL)
+
+    def close(self) -> None:
+        self.pool.shutdown()
 
     def run(self, sink: Sink) -> None:
         def read(path: str) -> Any:

@@ -1,0 +1,162 @@
+"""The benchmarks run: every workload, at a size at which no figure means anything."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from benchmarks import __main__ as program
+from benchmarks.contender import Contender, Sink
+from benchmarks.origin import Door, Origin
+from benchmarks.report import page, show
+from benchmarks.results import Figure, Report, Result, Sample, Spread, Timing, speed_against, to_json
+from benchmarks.worker import BenchmarkError, working
+from benchmarks.workload import Scale, Workload, measure
+from benchmarks.workloads import WORKLOADS
+from datalayer.commit.checksum import checksum_of
+from tests.services.s3server import S3Server
+
+
+@pytest.fixture
+def origin(versitygw: S3Server) -> Origin:
+    return Origin(versitygw, versitygw.new_bucket("bench"))
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_workload_runs_and_yields_its_figures(name: str, origin: Origin) -> None:
+    workload = WORKLOADS[name](Scale.TINY)
+    result = measure(workload, origin, isolated=False)
+    assert result.name == name
+    assert result.error is None
+    assert result.figures
+    for timing in result.timings:
+        assert len(timing.samples) == workload.rounds
+        assert timing.checksum
+        assert timing.settings
+    for figure in result.figures:
+        assert math.isfinite(figure.value.median)
+        assert figure.value.low <= figure.value.median <= figure.value.high
+    assert any(figure.goal for figure in result.figures)
+    report = Report(began="now", quick=True, machine={"cores": "2"}, versions={}, results=[result])
+    assert msgspec.json.decode(to_json(report), type=Report) == report
+    text = "\n".join(page(report))
+    assert all(timing.name in text for timing in result.timings)
+
+
+def test_requests_are_counted_at_the_door(origin: Origin) -> None:
+    timings = {timing.name: timing for timing in measure(WORKLOADS["p7"](Scale.TINY), origin, isolated=False).timings}
+    assert timings["datalayer commit"].requests == {"PUT": 1}
+    # Of 5 parts.
+    assert timings["rename (copy and delete)"].requests == {"PUT": 5, "POST": 1}
+    assert timings["magic committer (emulated)"].requests == {"POST": 5}
+
+
+class _Says(Contender):
+    """Delivers some bytes, or fails."""
+
+    settings = "none"
+
+    def __init__(self, name: str, data: bytes | None) -> None:
+        self.name = name
+        self.data = data
+
+    def open(self, door: Door) -> None:
+        pass
+
+    def run(self, sink: Sink) -> None:
+        if self.data is None:
+            raise ValueError("as told")
+        sink.take(self.data)
+
+
+class _Work(Workload):
+    name = "work"
+    measures = "nothing"
+
+    def __init__(self, *contenders: Contender) -> None:
+        super().__init__(Scale.TINY)
+        self.made = contenders
+
+    def contenders(self) -> Sequence[Contender]:
+        return self.made
+
+    def figures(self, timings: object) -> list[Figure]:
+        return []
+
+
+def test_contenders_that_deliver_other_bytes_are_refused(origin: Origin) -> None:
+    with pytest.raises(BenchmarkError, match="b delivered 3 bytes with crc32c:.*and a 3 with crc32c:"):
+        measure(_Work(_Says("a", b"one"), _Says("b", b"two")), origin, isolated=False)
+
+
+def test_a_contender_that_fails_is_named(origin: Origin) -> None:
+    with pytest.raises(BenchmarkError, match="(?s)a: run failed.*as told"):
+        measure(_Work(_Says("a", None)), origin, isolated=False)
+
+
+def test_a_contender_works_in_a_process_of_its_own(origin: Origin) -> None:
+    with working(_Says("a", bytes(5)), origin.door) as worker:
+        worker.prepare()
+        ran = worker.run(check=True)
+        assert worker.check()[::-1] == checksum_of([bytes(5)])
+    assert ran.delivered == 5
+    assert ran.sample.peak is not None
+    assert ran.sample.idle is not None
+    assert 0 < ran.sample.idle <= ran.sample.peak
+
+
+def test_a_ratio_is_taken_round_by_round() -> None:
+    def timing(*walls: float) -> Timing:
+        return Timing(name="", settings="", samples=[Sample(wall, 0) for wall in walls])
+
+    assert speed_against(timing(1, 2, 10), timing(2, 4, 10)) == Spread(2, 1, 2)
+
+
+@pytest.mark.parametrize(("value", "met"), [(1.0, True), (0.94, False)])
+def test_a_goal_is_met_by_the_median(value: float, met: bool) -> None:
+    figure = Figure(name="speed", value=Spread(value, 0.5, 2), unit="×", at_least=0.95)
+    assert figure.met is met
+    assert figure.goal == "≥ 0.95"
+    assert Figure(name="speed", value=Spread(value, 0.5, 2), unit="×").met is None
+
+
+def test_a_workload_that_fails_leaves_the_others_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(workload: Workload, *_: object) -> Result:
+        if workload.name == "p12":
+            raise BenchmarkError("as told")
+        return Result(name=workload.name, measures=workload.measures)
+
+    monkeypatch.setattr(program, "measure", run)
+    written, text = tmp_path / "all.json", tmp_path / "all.md"
+    assert program.main(["p12", "p16", "--quick", "--json", str(written), "--page", str(text)]) == 1
+    report = msgspec.json.decode(written.read_bytes(), type=Report)
+    assert [(result.name, result.error) for result in report.results] == [
+        ("p12", "BenchmarkError: as told"),
+        ("p16", None),
+    ]
+    assert "not measured: BenchmarkError: as told" in capsys.readouterr().out
+    assert "BenchmarkError" in text.read_text()
+    assert program.main(["--from", str(written)]) == 1
+
+
+def test_an_unknown_workload_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        program.main(["p99"])
+    assert "no workload named p99" in capsys.readouterr().err
+
+
+def test_the_report_shows_goals_and_ceilings() -> None:
+    figure = Figure(name="speed", value=Spread(0.9, 0.8, 1), unit="×", at_least=0.95, ceiling="1.0", emulated=True)
+    result = Result(name="work", measures="nothing", figures=[figure])
+    console = Console(width=200, file=io.StringIO())
+    show(Report(began="now", quick=False, machine={}, versions={}, results=[result]), console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
+    assert all(part in text for part in ("speed (emulated)", "0.9 ×", "0.8–1", "≥ 0.95", "no", "1.0"))
