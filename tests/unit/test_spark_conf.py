@@ -81,7 +81,11 @@ def test_without_keys_the_environment_and_the_machine_are_asked_and_no_key_is_se
 
 
 def test_the_aws_environment_fills_in_endpoint_and_region() -> None:
-    environ = {"AWS_ENDPOINT_URL": "http://other:1", "AWS_ENDPOINT_URL_S3": "http://s3:1", "AWS_DEFAULT_REGION": "eu-north-1"}
+    environ = {
+        "AWS_ENDPOINT_URL": "http://other:1",
+        "AWS_ENDPOINT_URL_S3": "http://s3:1",
+        "AWS_DEFAULT_REGION": "eu-north-1",
+    }
     settings = conf.bucket_conf("b", Connection(), environ)
     assert settings["fs.s3a.bucket.b.endpoint"] == "http://s3:1"
     assert settings["fs.s3a.bucket.b.endpoint.region"] == "eu-north-1"
@@ -107,7 +111,10 @@ def test_buckets_come_from_tiers_and_references() -> None:
     config = Config(
         tiers={"cold": TierConfig(url="s3://lake/root", connection="lake"), "shared": TierConfig(url="/mnt/x")},
         connections={"lake": KEYS},
-        references=[ReferencePrefix(prefix="s3://raw/events/"), ReferencePrefix(prefix="s3://lake/old", connection="lake")],
+        references=[
+            ReferencePrefix(prefix="s3://raw/events/"),
+            ReferencePrefix(prefix="s3://lake/old", connection="lake"),
+        ],
     )
     assert conf.buckets(config) == {"lake": KEYS, "raw": Connection()}
 
@@ -131,7 +138,9 @@ def test_a_job_of_any_language_is_told_its_uris() -> None:
 
 
 MAGIC = '{"committer": "magic", "success": true}'
-MANIFEST = '{"committer": "org.apache.hadoop.mapreduce.lib.output.committer.manifest.ManifestCommitter", "success": true}'
+MANIFEST = (
+    '{"committer": "org.apache.hadoop.mapreduce.lib.output.committer.manifest.ManifestCommitter", "success": true}'
+)
 
 
 @pytest.mark.parametrize(("text", "uri"), [(MAGIC, "s3a://b/x"), (MANIFEST, "file:///x"), (None, "gs://b/x")])
