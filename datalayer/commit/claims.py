@@ -38,9 +38,7 @@ class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
     """The scheduler's id of the task instance, so that a resumed task finds its own attempt again."""
 
 
-def claim_attempt(
-    store: Store, key: TaskKey, owner: str | None = None, *, renew: bool = False
-) -> tuple[Claim, bool]:
+def claim_attempt(store: Store, key: TaskKey, owner: str | None = None, *, renew: bool = False) -> tuple[Claim, bool]:
     """Take the next attempt number of a task; return the claim that holds it, and whether it is one that was made before.
 
     Args:

@@ -41,6 +41,7 @@ _MAX_HEAD_BYTES = 64 << 20
 _MAX_ROUNDS = 64
 _MAX_LOST_ANSWERS = 3
 _PAUSE_AFTER_LOST_ANSWER = 0.1
+_BY_ANOTHER = "another process committed something else under its number"
 
 
 class Committed(NamedTuple):
@@ -80,11 +81,11 @@ class CommitLog(ABC):
         """Return one committed attempt, whether or not it is still the head, or None where it did not commit or is gone."""
 
     @abstractmethod
-    def commit(self, number: int, nonce: str, manifest: bytes) -> None:
-        """Make an attempt the head.
+    def commit(self, number: int, manifest: bytes) -> None:
+        """Make an attempt the head. Committing the same bytes again does nothing more.
 
         Raises:
-            CommitConflictError: A higher attempt committed, or this one was fenced.
+            CommitConflictError: A higher attempt committed, this one was fenced, or another process committed other content under its number.
             CommitStateUnknownError: The store did not answer, and it cannot be known whether the commit was applied.
         """
 
@@ -95,6 +96,10 @@ class CommitLog(ABC):
         Returns:
             False if it has committed already, and is therefore left as it is.
         """
+
+    @abstractmethod
+    def is_fenced(self, number: int) -> bool:
+        """Whether an attempt was fenced. One that a higher attempt has superseded may not say so; it never commits either."""
 
     def _read(self, path: str) -> _Read | None:
         try:
@@ -134,7 +139,7 @@ class HeadObject(CommitLog):
             return None
         return kept.committed
 
-    def commit(self, number: int, nonce: str, manifest: bytes) -> None:
+    def commit(self, number: int, manifest: bytes) -> None:
         path = layout.head_path(self._key)
         expected: _Read | None = None
         lost = 0
@@ -161,7 +166,7 @@ class HeadObject(CommitLog):
                     raise self._unknown(number) from again
             else:
                 return
-            if expected and self._decided(expected, number, nonce):
+            if expected and self._decided(expected, number, manifest):
                 return
         raise self._conflict(number, f"the head changed {_MAX_ROUNDS} times while it tried")
 
@@ -183,17 +188,22 @@ class HeadObject(CommitLog):
             return True
         raise self._conflict(number, f"the head changed {_MAX_ROUNDS} times while it was being fenced")
 
-    def _decided(self, read: _Read, number: int, nonce: str) -> bool:
+    def is_fenced(self, number: int) -> bool:
+        read = self._read(layout.head_path(self._key))
+        return read is not None and number in read.fenced
+
+    def _decided(self, read: _Read, number: int, manifest: bytes) -> bool:
         if read.committed:
-            manifest = read.committed.manifest
-            if manifest.attempt == number and manifest.nonce == nonce:
+            # By the bytes: a nonce is the claim's, and a claim may have been found again by a second process.
+            if read.committed.raw == manifest:
                 return True
-            if manifest.attempt >= number:
+            head = read.committed.manifest.attempt
+            if head >= number:
                 kept = self.attempt(number)
-                if kept and kept.manifest.nonce == nonce:
+                if kept and kept.raw == manifest:
                     # Committed and superseded since: the answer of our own put was lost in between.
                     return True
-                raise self._conflict(number, f"attempt {manifest.attempt} has committed")
+                raise self._conflict(number, _BY_ANOTHER if head == number else f"attempt {head} has committed")
         if number in read.fenced:
             raise self._conflict(number, "it was given up as abandoned and fenced")
         return False
@@ -229,7 +239,7 @@ class CommitFolder(CommitLog):
         read = self._read(layout.commit_path(self._key, number))
         return read.committed if read else None
 
-    def commit(self, number: int, nonce: str, manifest: bytes) -> None:
+    def commit(self, number: int, manifest: bytes) -> None:
         self._refuse_if_superseded(number)
         path = layout.commit_path(self._key, number)
         try:
@@ -238,10 +248,10 @@ class CommitFolder(CommitLog):
             read = self._read(path)
             if read is None or read.committed is None:
                 raise self._conflict(number, "it was given up as abandoned and fenced") from None
-            if read.committed.manifest.nonce != nonce:
-                raise self._conflict(number, "its number was committed by somebody else") from None
+            if read.committed.raw != manifest:
+                raise self._conflict(number, _BY_ANOTHER) from None
         except TransientStoreError as error:
-            if (read := self._read(path)) is None or read.committed is None or read.committed.manifest.nonce != nonce:
+            if (read := self._read(path)) is None or read.committed is None or read.committed.raw != manifest:
                 message = f"the volume failed while attempt {number} of {self._key} was committed: {error}. Resolve the key to see whether it was"
                 raise CommitStateUnknownError(message, key=str(self._key), attempt=number) from error
         # Looked at again after the link: a lower attempt that linked after a higher one was never the head, and must not call itself committed.
@@ -255,6 +265,10 @@ class CommitFolder(CommitLog):
             read = self._read(path)
             return read is None or read.committed is None
         return True
+
+    def is_fenced(self, number: int) -> bool:
+        read = self._read(layout.commit_path(self._key, number))
+        return read is not None and read.committed is None
 
     def _refuse_if_superseded(self, number: int) -> None:
         for other in self._numbers():

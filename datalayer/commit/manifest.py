@@ -159,6 +159,7 @@ def check_entries(output: Output, entries: Iterable[Entry], where: str) -> None:
         VerificationError: They do not.
     """
     files = size = 0
+    names: set[str] = set()
     reference = output.kind == REFERENCE
     for entry in entries:
         try:
@@ -171,6 +172,9 @@ def check_entries(output: Output, entries: Iterable[Entry], where: str) -> None:
             raise VerificationError(f"{where}: {entry.name!r} has a negative length or offset")
         files += 1
         size += entry.length
+        names.add(entry.name)
+    if len(names) < files:
+        raise VerificationError(f"{where} lists {files} files under {len(names)} names")
     if output.index is None and (files, size) != (output.files, output.bytes):
         raise VerificationError(
             f"{where} lists {files} files of {size} bytes and claims {output.files} of {output.bytes}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, TextIO, cast, overload
 
 from datalayer.addresses import layout
@@ -51,7 +52,9 @@ class OutputWriter:
         self._journal = journal
         self._folder = layout.output_path(key, attempt, name)
         self._entries: dict[str, Entry] = {}
-        self._unfinished: dict[str, OutputFile] = {}
+        self._unfinished: set[str] = set()
+        self._sealed = ""
+        self._lock = threading.Lock()
         self._list_with: Literal["checksums", "lengths"] | None = None
         self.name = name
         self.rows: int | None = None
@@ -70,21 +73,34 @@ class OutputWriter:
 
         Raises:
             InvalidKeyError: The name cannot be a file's.
+            PublishError: The attempt has ended, or this file is open already.
             ValueError: The mode is another one.
         """
         if mode not in {"wb", "w"}:
             raise ValueError(f"mode {mode!r}: an output's files are written once, with 'wb' or 'w'")
-        path = self._path(name)
-        file = OutputFile(self._store.writer(path), name, self._finished)
-        self._unfinished[name] = file
+        path = self._begin(name)
+        try:
+            file = OutputFile(self._store.writer(path), name, self._finished)
+        except BaseException:
+            self._unfinished.discard(name)
+            raise
         return cast("TextIO", TextOutputFile(file)) if mode == "w" else cast("BinaryIO", file)
 
     def put(self, name: str, data: bytes) -> None:
-        """Write one small file whole, in one request."""
-        info = self._store.put(self._path(name), data)
-        crc = Crc32c()
-        crc.update(data)
-        self._record(name, crc, info)
+        """Write one small file whole, in one request.
+
+        Raises:
+            InvalidKeyError: The name cannot be a file's.
+            PublishError: The attempt has ended, or this file is being written already.
+        """
+        path = self._begin(name)
+        try:
+            info = self._store.put(path, data)
+            crc = Crc32c()
+            crc.update(data)
+            self._record(name, crc, info)
+        finally:
+            self._unfinished.discard(name)
 
     def write_table(self, table: pyarrow.Table, name: str = "part-0.parquet") -> None:
         """Write an Arrow table as one Parquet file, and note its columns and rows for the manifest."""
@@ -137,8 +153,8 @@ class OutputWriter:
         """
         path = self._store.local_path(self._folder)
         if path is not None:
-            path.mkdir(parents=True, exist_ok=True)
             self.adopt_folder(checksums=True)
+            path.mkdir(parents=True, exist_ok=True)
         return path
 
     def adopt(self, entries: Iterable[Entry]) -> None:
@@ -147,10 +163,16 @@ class OutputWriter:
 
     def adopt_folder(self, *, checksums: bool) -> None:
         """Have the folder listed at the commit, whoever wrote there, and on a mounted tier its files checksummed or not."""
+        self._refuse_if_sealed()
         if self._journal:
             self._journal.opened(self.name)
         if self._list_with != "checksums":
             self._list_with = "checksums" if checksums else "lengths"
+
+    def seal(self, reason: str) -> None:
+        """Refuse every write from now on: what a reader may see never changes. An empty reason takes that back."""
+        with self._lock:
+            self._sealed = reason
 
     def finish(self, *, reconcile: bool = False) -> list[Entry]:
         """Return the entries of everything that landed, verified, sorted by name.
@@ -165,7 +187,7 @@ class OutputWriter:
         if self._unfinished:
             raise self._error(
                 PublishError,
-                f"file {next(iter(self._unfinished))!r} was opened and never closed: close it, or use 'with'",
+                f"file {min(self._unfinished)!r} was opened and never closed: close it, or use 'with'",
             )
         if self._list_with:
             self._list(checksums=self._list_with == "checksums")
@@ -189,11 +211,24 @@ class OutputWriter:
         """The tier the bytes are written to."""
         return self._store.tier.value
 
-    def _path(self, name: str) -> str:
-        return layout.check_object_path(f"{self._folder}/{layout.check_file_name(name)}")
+    def _begin(self, name: str) -> str:
+        """Return the path of a file that is written from now on: nobody else writes it, and nothing is committed meanwhile."""
+        path = layout.check_object_path(f"{self._folder}/{layout.check_file_name(name)}")
+        with self._lock:
+            self._refuse_if_sealed()
+            if name in self._unfinished:
+                raise self._error(PublishError, f"file {name!r} is being written already: close it first")
+            self._unfinished.add(name)
+        return path
+
+    def _refuse_if_sealed(self) -> None:
+        if self._sealed:
+            raise self._error(
+                PublishError, f"{self._sealed}, so nothing is written to it any more. Publish again for a new attempt"
+            )
 
     def _finished(self, file: OutputFile, info: ObjectInfo | None) -> None:
-        self._unfinished.pop(file.name, None)
+        self._unfinished.discard(file.name)
         if info is not None:
             self._record(file.name, file.crc, info)
 

@@ -15,9 +15,19 @@ from datalayer.addresses.keys import DEFAULT_OUTPUT, check_output_name
 from datalayer.commit import wire
 from datalayer.commit.claims import Claim, claim_attempt
 from datalayer.commit.log import open_log
-from datalayer.commit.manifest import FILES, REFERENCE, Entry, IndexRef, Input, Manifest, Output, Producer
+from datalayer.commit.manifest import (
+    FILES,
+    REFERENCE,
+    Entry,
+    IndexRef,
+    Input,
+    Manifest,
+    Output,
+    Producer,
+    check_entries,
+)
 from datalayer.commit.output import Journal, OutputWriter
-from datalayer.errors import CommitConflictError, DataLayerError, PublishError, StoreError
+from datalayer.errors import CommitConflictError, DataLayerError, PublishError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +43,9 @@ MAX_INLINE_ENTRIES = 1000
 
 LEASE = timedelta(hours=24)
 """How long an attempt that shows no sign of life is left alone by a sweep."""
+
+_BEGUN = "its commit has begun"
+_ABANDONED = "it was abandoned"
 
 
 class Attempt:
@@ -58,14 +71,17 @@ class Attempt:
         self._producer = producer or Producer(owner=claim.owner)
         self._outputs: dict[str, OutputWriter] = {}
         self._references: dict[str, Output] = {}
-        self._committed: Manifest | None = None
-        self._may_be_committed = False
+        self._begun: tuple[Manifest, bytes] | None = None
+        self._abandoned = False
+        self._lock = threading.Lock()
         self._heartbeat = _Heartbeat(home, f"{layout.attempt_path(key, claim.attempt)}/{layout.ALIVE}")
         self.key = key
         self.resumed = False
         """Whether the claim was made before, so that the folder may hold files of an earlier start."""
         self.journal: Journal | None = None
         """Told of every file that is staged, where another process commits."""
+        self.claim_may_be_found = False
+        """Whether another process of the same owner may find the claim and go on with the attempt."""
 
     @property
     def number(self) -> int:
@@ -82,14 +98,23 @@ class Attempt:
 
         Raises:
             InvalidKeyError: The name cannot be an output's.
+            PublishError: It is a new one, and the attempt has ended.
         """
         if name not in self._outputs:
             check_output_name(name)
+            self._refuse_if_ended()
             self._outputs[name] = OutputWriter(self._data, self.key, self.number, name, self.journal)
         return self._outputs[name]
 
     def refer(self, name: str, tier: str, location: Location, entries: list[Entry]) -> None:
-        """Make an output a reference to data that already lies elsewhere, pinned entry by entry."""
+        """Make an output a reference to data that already lies elsewhere, pinned entry by entry.
+
+        Raises:
+            InvalidKeyError: The name cannot be an output's.
+            PublishError: The attempt has ended.
+            VerificationError: An entry has a name that a file of an output cannot have.
+        """
+        self._refuse_if_ended()
         size = sum(entry.length for entry in entries)
         self._references[check_output_name(name)] = self._with_index(
             name, Output(REFERENCE, tier, len(entries), size, location=str(location), entries=entries)
@@ -102,50 +127,42 @@ class Attempt:
     def commit(self) -> Manifest:
         """Verify what was staged and make it the task's output, in one conditional request. Committing twice returns the same manifest.
 
+        Nothing can be written to the attempt from then on. Where what was staged cannot be committed, it is open again.
+
         Raises:
+            PublishError: There is no output, a file is still being written, or the attempt was abandoned.
             VerificationError: An output has no file, or what landed is not what was written.
             CommitConflictError: A higher attempt committed, or this one was fenced as abandoned.
-            CommitStateUnknownError: The store did not say whether the commit was applied.
+            CommitStateUnknownError: The store did not say whether the commit was applied. Committing again is safe.
         """
-        if self._committed:
-            return self._committed
-        if not self._outputs and not self._references:
-            raise PublishError(
-                f"attempt {self.number} of {self.key} has no output: call output(...) and write at least one file",
-                key=str(self.key),
-                attempt=self.number,
-            )
-        outputs = {name: self._finished(writer) for name, writer in sorted(self._outputs.items())} | self._references
-        manifest = Manifest(
-            wire.VERSION,
-            str(self.key),
-            self.number,
-            self._claim.nonce,
-            datetime.now(UTC).isoformat(),
-            self._producer,
-            self._inputs,
-            outputs,
-        )
-        # From here on the commit may be visible, whatever the store answers and whatever it fails with afterwards.
-        self._may_be_committed = True
-        open_log(self._home, self.key).commit(self.number, self._claim.nonce, wire.encode(manifest))
+        with self._lock:
+            if self._abandoned:
+                raise self._error(f"{_ABANDONED}, and nothing of it is left. Publish again for a new attempt")
+            if self._begun is None:
+                self._begun = self._prepare()
+            manifest, document = self._begun
+            open_log(self._home, self.key).commit(self.number, document)
         self._heartbeat.stop()
-        self._committed = manifest
         return manifest
 
     def abandon(self) -> None:
-        """Give up: remove what was staged. The number stays taken. What cannot be removed now, a sweep removes later."""
+        """Give up: remove what was staged. The number stays taken. What cannot be removed now, a sweep removes later.
+
+        Once a commit has begun, nothing is removed: it may be visible, or have been for a moment, and must not lose its files.
+        """
         self._heartbeat.stop()
-        folder = layout.attempt_path(self.key, self.number)
-        keep = f"{folder}/{layout.CLAIM}"
-        stores = [self._data] if self._data is self._home else [self._data, self._home]
-        for store in stores:
+        with self._lock:
+            if self._begun is not None:
+                return
+            self._abandoned = True
+            self._seal(_ABANDONED)
             try:
-                store.reap_uploads(folder, timedelta(0))
-                store.delete(info.path for info in list(store.list(folder)) if info.path != keep)
-            except StoreError:
-                # The failure that led here is the one to report; a sweep finds the rest.
-                continue
+                # Another process of the same owner may be at the same attempt. Either it has committed, or it must not any more.
+                if self.claim_may_be_found and not open_log(self._home, self.key).fence(self.number):
+                    return
+            except DataLayerError:
+                return
+            self._remove_staged()
 
     def __enter__(self) -> Self:
         self._heartbeat.start()
@@ -160,13 +177,64 @@ class Attempt:
         try:
             self.commit()
         except BaseException:
-            # A commit that was begun may be visible, or have been for a moment: it must not lose its files. If it is not there, a sweep
-            # removes them.
-            if self._may_be_committed:
-                self._heartbeat.stop()
-            else:
-                self.abandon()
+            self.abandon()
             raise
+
+    def _prepare(self) -> tuple[Manifest, bytes]:
+        """Verify what was staged and return the manifest with its bytes. What is staged stays as it is from here on, unless this raises."""
+        if not self._outputs and not self._references:
+            raise self._error("it has no output: call output(...) and write at least one file")
+        if self.resumed and open_log(self._home, self.key).attempt(self.number):
+            # Asked before anything is removed that an earlier start left: it may have been alive, and have committed that.
+            message = (
+                f"attempt {self.number} of {self.key} must not commit: another process of {self._claim.owner!r} has committed it. "
+                "Resolve the key instead"
+            )
+            raise CommitConflictError(message, key=str(self.key), attempt=self.number)
+        self._seal(_BEGUN)
+        try:
+            outputs = {
+                name: self._finished(writer) for name, writer in sorted(self._outputs.items())
+            } | self._references
+        except BaseException:
+            self._seal("")
+            raise
+        manifest = Manifest(
+            wire.VERSION,
+            str(self.key),
+            self.number,
+            self._claim.nonce,
+            datetime.now(UTC).isoformat(),
+            self._producer,
+            self._inputs,
+            outputs,
+        )
+        return manifest, wire.encode(manifest)
+
+    def _seal(self, reason: str) -> None:
+        for writer in self._outputs.values():
+            writer.seal(reason)
+
+    def _refuse_if_ended(self) -> None:
+        if self._abandoned or self._begun is not None:
+            raise self._error(
+                f"{_ABANDONED if self._abandoned else _BEGUN}, so nothing is added to it any more. Publish again for a new attempt"
+            )
+
+    def _error(self, reason: str) -> PublishError:
+        return PublishError(f"attempt {self.number} of {self.key}: {reason}", key=str(self.key), attempt=self.number)
+
+    def _remove_staged(self) -> None:
+        folder = layout.attempt_path(self.key, self.number)
+        keep = f"{folder}/{layout.CLAIM}"
+        stores = [self._data] if self._data is self._home else [self._data, self._home]
+        for store in stores:
+            try:
+                store.reap_uploads(folder, timedelta(0))
+                store.delete(info.path for info in list(store.list(folder)) if info.path != keep)
+            except DataLayerError:
+                # The failure that led here is the one to report; a sweep finds the rest.
+                continue
 
     def _finished(self, writer: OutputWriter) -> Output:
         entries = writer.finish(reconcile=self.resumed)
@@ -175,6 +243,8 @@ class Attempt:
         return self._with_index(writer.name, output)
 
     def _with_index(self, name: str, output: Output) -> Output:
+        # What readers would refuse must not supersede what they can read.
+        check_entries(output, output.entries or (), f"output {name!r} of {self.key}, attempt {self.number}")
         if output.files <= MAX_INLINE_ENTRIES:
             return output
         # Level 1: names and checksums compress to a third at once, and more effort buys little.
@@ -205,7 +275,7 @@ class Publisher:
 
         Args:
             key: The task.
-            owner: The scheduler's id of the task instance; a claim that it holds already is found again.
+            owner: The scheduler's id of the task instance; a claim that it holds already is found again, unless that attempt was given up.
             inputs: Upstream outputs that the attempt reads: its lineage.
             producer: Who makes it.
             renew: Fence an attempt that the owner holds already and take another: for a job that starts from the beginning, and must not mix
@@ -225,10 +295,11 @@ class Publisher:
                     "and a commit is final. Resolve the key instead"
                 )
                 raise CommitConflictError(message, key=str(key), attempt=claim.attempt)
-            if renew:
+            if renew or log.is_fenced(claim.attempt):
                 claim, resumed = claim_attempt(self._home, key, owner, renew=True)
         attempt = Attempt(self._home, self._data, claim, key, inputs=inputs, producer=producer)
         attempt.resumed = resumed
+        attempt.claim_may_be_found = owner is not None
         return attempt
 
     def attach(

@@ -93,7 +93,7 @@ class CommitModel(RuleBasedStateMachine):
         number = claim.attempt
         self.store.script = list(script)
         try:
-            self.log.commit(number, claim.nonce, manifest_of(claim))
+            self.log.commit(number, manifest_of(claim))
         except CommitConflictError:
             self.store.script.clear()
             if number in self.acknowledged:
@@ -116,7 +116,7 @@ class CommitModel(RuleBasedStateMachine):
     def rival_commits(self) -> None:
         claim, _ = claim_attempt(self.store.inner, KEY)
         self.numbers.add(claim.attempt)
-        open_log(self.store.inner, KEY).commit(claim.attempt, claim.nonce, manifest_of(claim))
+        open_log(self.store.inner, KEY).commit(claim.attempt, manifest_of(claim))
         self.acknowledged.add(claim.attempt)
 
     @rule(claim=claims, script=st.lists(st.sampled_from(["answered", "overtaken", "answer lost", "late"]), max_size=3))

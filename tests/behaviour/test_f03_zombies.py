@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from datalayer import CommitConflictError, DataLayer, NotPublishedError, TaskKey
+from datalayer import CommitConflictError, DataLayer, NotPublishedError, PublishError, TaskKey
+from datalayer.addresses import layout
 from datalayer.commit.publisher import Attempt
 from datalayer.commit.sweep import REMOVED, Swept, sweep
 from tests.behaviour.aging import Aging
@@ -37,9 +38,10 @@ def test_the_retry_commits_first(layer: DataLayer, key: TaskKey, zombie: Attempt
     with pytest.raises(CommitConflictError, match="attempt 2 has committed"):
         zombie.commit()
     assert read_generation(layer, key) == 2
-    # It may go on as long as it likes.
-    with zombie.output("late").open("x") as file:
-        file.write(b"late")
+    # It may go on as long as it likes, past the library too.
+    with pytest.raises(PublishError, match="its commit has begun"):
+        zombie.output("late")
+    layer.data.put(f"{layout.attempt_path(key, 1)}/late/x", b"late")
     with pytest.raises(CommitConflictError):
         zombie.commit()
     assert read_generation(layer, key) == 2
