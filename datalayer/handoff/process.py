@@ -56,6 +56,7 @@ class Signals:
         self._raised = False
         self._held = False
         self._group: int | None = None
+        self._early: list[int] | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -104,23 +105,33 @@ class Signals:
     def passed_on(self) -> Iterator[None]:
         """While the block runs nothing is raised: what comes is passed on to the group that :meth:`attach` names."""
         self._held = True
+        self._early = []
         try:
             yield
         finally:
+            self._early = None
             self._group = None
             self._held = False
 
     def attach(self, group: int) -> None:
         """Pass on from here on, and what came since the block began."""
         self._group = group
-        if self.terminated is not None:
-            _send(group, self.terminated)
+        # The command may be at work already, and have been answered with a signal, before this process knows its number.
+        for number in self._early or ():
+            _send(group, number)
+
+    def detach(self) -> None:
+        """Pass on to nobody any more: the group's number may soon be another's."""
+        self._group = None
 
     def _received(self, number: int, _frame: FrameType | None) -> None:
-        if self._group is not None:
+        if self._early is not None:
             if number in TERMINATING:
                 self.terminated = self.terminated or number
-            _send(self._group, number)
+            if self._group is None:
+                self._early.append(number)
+            else:
+                _send(self._group, number)
         elif number not in _HARMLESS:
             self.terminated = self.terminated or number
             if not self._held:
@@ -158,6 +169,7 @@ def run_command(command: Sequence[str], environment: Mapping[str, str], signals:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         # A child left behind must neither hold us up nor go on writing into what is about to be committed.
         _send(process.pid, signal.SIGKILL)
+        signals.detach()
         _, status, usage = os.wait4(process.pid, 0)
     code = os.waitstatus_to_exitcode(status)
     process.returncode = code
