@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -188,13 +189,21 @@ class _ShortServer:
 
     def _serve(self) -> None:
         for body in self._bodies:
-            connection, _ = self._socket.accept()
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:  # Stopped before all of its answers were wanted.
+                return
             with connection:
                 while not connection.recv(65536).endswith(b"\r\n\r\n"):
                     pass
                 head = f"HTTP/1.1 206 Partial Content\r\nContent-Length: {len(body)}\r\nContent-Range: bytes 0-9/10\r\n"
                 head += 'ETag: "1"\r\nLast-Modified: Mon, 23 Nov 2026 10:00:00 GMT\r\nConnection: close\r\n\r\n'
                 connection.sendall(head.encode() + body)
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
         self._socket.close()
 
 
@@ -212,7 +221,7 @@ def short_server() -> Iterator[Callable[..., S3Store]]:
 
     yield start
     for server in servers:
-        server.thread.join()
+        server.stop()
 
 
 def test_f11_an_answer_that_ends_well_and_too_early_is_asked_for_again(short_server: Callable[..., S3Store]) -> None:
