@@ -11,6 +11,7 @@ from datalayer.addresses import layout
 from datalayer.commit.checksum import Crc32c
 from datalayer.commit.files import OutputFile, TextOutputFile
 from datalayer.commit.manifest import Entry, Field
+from datalayer.commit.settling import settle_files
 from datalayer.errors import PublishError, VerificationError
 from datalayer.stores.budget import ByteBudget, run_all
 
@@ -258,25 +259,13 @@ class OutputWriter:
         for name, entry in self._entries.items():
             if name not in landed or landed[name].size != entry.length:
                 raise self._error(VerificationError, f"{name!r} was written and is gone or changed")
-        for name, info in landed.items():
-            layout.check_file_name(name)
-            if name not in self._entries:
-                self._entries[name] = Entry(name, info.size, self._read_checksum(info) if checksums else None)
-
-    def _read_checksum(self, info: ObjectInfo) -> str | None:
-        local = self._store.local_path(info.path)
-        if local is None:
-            return None
-        crc = Crc32c()
-        with io.FileIO(os.open(local, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)) as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                crc.update(chunk)
-            os.fsync(file.fileno())
-        if crc.length != info.size:
-            raise self._error(
-                VerificationError, f"{info.path!r} changed while it was being verified: something still writes there"
-            )
-        return crc.text()
+        strangers = sorted(landed.keys() - self._entries.keys())
+        local = {name: self._store.local_path(landed[name].path) for name in strangers}
+        sizes = {path: landed[layout.check_file_name(name)].size for name, path in local.items() if path is not None}
+        sums = settle_files(sizes, checksums=checksums)
+        for name, path in local.items():
+            checksum = None if path is None else sums[path]
+            self._entries[name] = Entry(layout.check_file_name(name), landed[name].size, checksum)
 
     def _remove_strangers(self) -> None:
         mine = {f"{self._folder}/{name}" for name in self._entries}
