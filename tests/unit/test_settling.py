@@ -23,7 +23,7 @@ def test_every_file_and_folder_is_synced(tmp_path: Path, monkeypatch: pytest.Mon
     real = os.fsync
 
     def watched(descriptor: int) -> None:
-        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", watched)
