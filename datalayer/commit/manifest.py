@@ -141,7 +141,8 @@ class Manifest(msgspec.Struct, frozen=True):
                     key=str(key),
                     attempt=self.attempt,
                 )
-            check_entries(output, output.entries or (), f"output {name!r} of {where}")
+            if output.entries is not None:
+                check_entries(output, output.entries, f"output {name!r} of {where}")
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -175,7 +176,7 @@ def check_entries(output: Output, entries: Iterable[Entry], where: str) -> None:
         names.add(entry.name)
     if len(names) < files:
         raise VerificationError(f"{where} lists {files} files under {len(names)} names")
-    if output.index is None and (files, size) != (output.files, output.bytes):
+    if (files, size) != (output.files, output.bytes):
         raise VerificationError(
             f"{where} lists {files} files of {size} bytes and claims {output.files} of {output.bytes}"
         )

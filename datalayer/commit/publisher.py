@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -14,12 +12,12 @@ from datalayer.addresses import layout
 from datalayer.addresses.keys import DEFAULT_OUTPUT, check_output_name
 from datalayer.commit import wire
 from datalayer.commit.claims import Claim, claim_attempt
+from datalayer.commit.index import encode_index
 from datalayer.commit.log import open_log
 from datalayer.commit.manifest import (
     FILES,
     REFERENCE,
     Entry,
-    IndexRef,
     Input,
     Manifest,
     Output,
@@ -247,11 +245,8 @@ class Attempt:
         check_entries(output, output.entries or (), f"output {name!r} of {self.key}, attempt {self.number}")
         if output.files <= MAX_INLINE_ENTRIES:
             return output
-        # Level 1: names and checksums compress to a third at once, and more effort buys little.
-        data = gzip.compress(wire.encode(output.entries), compresslevel=1, mtime=0)
-        inner = f"{layout.INDEX}/{name}.json.gz"
-        self._home.put(f"{layout.attempt_path(self.key, self.number)}/{inner}", data)
-        index = IndexRef(inner, len(data), f"sha256:{hashlib.sha256(data).hexdigest()}")
+        data, index = encode_index(output.entries or [], name)
+        self._home.put(f"{layout.attempt_path(self.key, self.number)}/{index.object}", data)
         return msgspec.structs.replace(output, entries=None, index=index)
 
 

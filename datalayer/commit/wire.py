@@ -5,6 +5,7 @@ A document has a ``version``, ``"MAJOR.MINOR"``. A newer minor version is read, 
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,6 +22,8 @@ class _Versioned(msgspec.Struct):
     version: str
 
 
+# No longer than any version will be: Python refuses to read numbers of thousands of digits.
+_VERSION = re.compile(r"\d{1,9}(\.\d{1,9})*", re.ASCII)
 _VERSIONED = msgspec.json.Decoder(_Versioned)
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
 
@@ -41,7 +44,7 @@ def decode(
     """
     try:
         return _checked(data, form, what, error_type)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise error_type(f"{what} is not a valid document: {error}") from error
 
 
@@ -49,10 +52,9 @@ def _checked(
     data: bytes | msgspec.Raw, form: type[_Document], what: str, error_type: type[DataLayerError]
 ) -> _Document:
     version = _VERSIONED.decode(data).version
-    major = version.split(".", 1)[0]
-    if not major.isdigit():
-        raise error_type(f"{what} has the version {version!r}, which is none")
-    if int(major) > MAJOR:
+    if not _VERSION.fullmatch(version):
+        raise error_type(f"{what} has the version {version[:20]!r}, which is none")
+    if int(version.partition(".")[0]) > MAJOR:
         raise ProtocolVersionError(
             f"{what} has version {version}; this library reads versions {MAJOR}.x. Upgrade datalayer-tasks here"
         )

@@ -14,7 +14,7 @@ from datalayer.addresses.keys import TaskKey
 from datalayer.addresses.location import Location
 from datalayer.addresses.runs import run_date
 from datalayer.commit.log import Committed, open_log
-from datalayer.commit.manifest import REFERENCE, Output
+from datalayer.commit.manifest import FILES, REFERENCE, Output
 from datalayer.errors import ConfigError, InvalidKeyError, NotPublishedError, ResolutionError, VerificationError
 from datalayer.resolve.resolution import Miss, Resolution, Served
 from datalayer.stores.base import Tier
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from datalayer.stores.base import Store
 
 _MAX_PINNED = 4096
+_TIERS = frozenset(tier.value for tier in Tier)
 
 
 class Resolver:
@@ -160,6 +161,12 @@ class Resolver:
             if output.location is None:
                 raise VerificationError(f"{key}, output {name!r}: the reference names no location", key=str(key))
             return Served(self._reference_store(Location.parse(output.location)), "", ())
+        if output.kind != FILES or output.tier not in _TIERS:
+            what = f"kind {output.kind!r}" if output.kind != FILES else f"tier {output.tier!r}"
+            raise ResolutionError(
+                f"output {name!r} of {key} is of the {what}, which this library does not know. Upgrade datalayer-tasks here",
+                key=str(key),
+            )
         data = Tier(output.tier)
         folder = layout.output_path(key, attempt, name)
         misses: list[Miss] = []

@@ -10,7 +10,7 @@ import enum
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from datalayer.errors import NotSupportedError
+from datalayer.errors import NotSupportedError, VerificationError
 
 if TYPE_CHECKING:
     import builtins
@@ -34,6 +34,10 @@ class Tier(enum.StrEnum):
     COLD = "cold"
 
 
+MAX_GET_BYTES = 256 << 20
+"""What :meth:`Store.get` takes for a small object at most."""
+
+
 class ObjectInfo(NamedTuple):
     """What a store says of one object."""
 
@@ -45,6 +49,18 @@ class ObjectInfo(NamedTuple):
     """Opaque: compare for equality only. It is never a checksum."""
     modified: datetime
     """By the store's clock, aware."""
+
+
+def check_small(info: ObjectInfo, location: Location) -> None:
+    """Make sure that an object may be read whole.
+
+    Raises:
+        VerificationError: It is too large.
+    """
+    if info.size > MAX_GET_BYTES:
+        raise VerificationError(
+            f"{location} has {info.size} bytes; more than {MAX_GET_BYTES} are not read at once. Open it, or stream it"
+        )
 
 
 class StoreWriter(ABC):
@@ -118,6 +134,7 @@ class Store(ABC):
 
         Raises:
             NotFoundError: There is none.
+            VerificationError: It has more than ``MAX_GET_BYTES``: whoever may write it must not fill its readers' memory.
         """
 
     @abstractmethod

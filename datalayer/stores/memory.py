@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from datalayer.addresses.location import Location
 from datalayer.errors import AlreadyExistsError, NotFoundError, PreconditionFailedError, StoreError, VerificationError
-from datalayer.stores.base import ObjectInfo, Store, StoreWriter, Tier
+from datalayer.stores.base import ObjectInfo, Store, StoreWriter, Tier, check_small
 from datalayer.stores.paths import check_new_path, check_path, check_prefix
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ class MemoryStore(Store):
         return self._object(path).info
 
     def get(self, path: str) -> tuple[bytes, ObjectInfo]:
-        return self._object(path)
+        found = self._object(path)
+        check_small(found.info, self.location(path))
+        return found
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
         data = self._object(path).data[start : start + length]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from datalayer.addresses.layout import check_object_path
 from datalayer.errors import ConfigError, PreconditionFailedError, VerificationError
-from datalayer.stores.base import ObjectInfo, Store, StoreWriter, Tier
+from datalayer.stores.base import ObjectInfo, Store, StoreWriter, Tier, check_small
 from datalayer.stores.paths import check_new_path, check_path, check_prefix
 from datalayer.stores.s3_clients import S3Clients
 from datalayer.stores.s3_errors import already_there, refusal, s3_errors
@@ -92,10 +92,12 @@ class S3Store(Store):
 
         def read() -> tuple[bytes, ObjectInfo]:
             result = self._obstore.get(key)
-            data, meta = bytes(result.bytes()), result.meta
-            if len(data) != meta["size"]:
-                raise short_answer(self.location(path), len(data), meta["size"])
-            return data, object_info(path, meta)
+            info = object_info(path, result.meta)
+            check_small(info, self.location(path))
+            data = bytes(result.bytes())
+            if len(data) != info.size:
+                raise short_answer(self.location(path), len(data), info.size)
+            return data, info
 
         return self._read(path, read)
 

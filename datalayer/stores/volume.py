@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from datalayer.errors import ConfigError, StoreError, StoreUnavailableError
-from datalayer.stores.base import ObjectInfo, Store, StoreWriter, Tier
+from datalayer.stores.base import ObjectInfo, Store, StoreWriter, Tier, check_small
 from datalayer.stores.beneath import open_beneath
 from datalayer.stores.paths import TEMPORARY_PREFIX, check_new_path, check_path, check_prefix
 from datalayer.stores.volume_errors import volume_error
@@ -76,7 +76,11 @@ class VolumeStore(Store):
         return self._reading(path, lambda _file, info: info)
 
     def get(self, path: str) -> tuple[bytes, ObjectInfo]:
-        return self._reading(path, lambda file, info: (read_exactly(file, 0, info.size, self.location(path)), info))
+        def read(file: int, info: ObjectInfo) -> tuple[bytes, ObjectInfo]:
+            check_small(info, self.location(path))
+            return read_exactly(file, 0, info.size, self.location(path)), info
+
+        return self._reading(path, read)
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
         return self._reading(path, lambda file, _info: read_exactly(file, start, length, self.location(path)))

@@ -14,7 +14,7 @@ from fsspec.utils import glob_translate, stringify_path
 
 from datalayer.addresses.runs import LATEST
 from datalayer.commit.manifest import REFERENCE
-from datalayer.errors import InvalidKeyError, NotFoundError, NotPublishedError, NotSupportedError
+from datalayer.errors import InvalidKeyError, NotFoundError, NotPublishedError, NotSupportedError, VerificationError
 from datalayer.taskfs import tree
 from datalayer.taskfs.paths import TaskPath, parse_path
 
@@ -182,7 +182,15 @@ class TaskFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships 
 
     def modified(self, path: str) -> datetime:
         """Return when the attempt that a path names was committed, by the committer's clock."""
-        return datetime.fromisoformat(self._resolve(self._parse(path)).manifest.committed)
+        manifest = self._resolve(self._parse(path)).manifest
+        try:
+            return datetime.fromisoformat(manifest.committed)
+        except ValueError as error:
+            raise VerificationError(
+                f"the manifest of {manifest.key} has {manifest.committed[:40]!r} for the time of its commit, which is none",
+                key=manifest.key,
+                attempt=manifest.attempt,
+            ) from error
 
     created = modified
 

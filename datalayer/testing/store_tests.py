@@ -23,6 +23,7 @@ from datalayer.errors import (
     StoreError,
     VerificationError,
 )
+from datalayer.stores import base
 from datalayer.testing.races import run_races
 
 if TYPE_CHECKING:
@@ -89,6 +90,15 @@ class StoreTests:
         assert _facts(put) == _facts(got) == _facts(store.head("folder/a"))
         assert (put.path, put.size) == ("folder/a", 5)
         assert put.version
+
+    def test_only_what_is_small_is_got(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(base, "MAX_GET_BYTES", 5)
+        store.put("small", b"12345")
+        store.put("large", b"123456")
+        assert store.get("small")[0] == b"12345"
+        with pytest.raises(VerificationError, match="has 6 bytes; more than 5 are not read at once"):
+            store.get("large")
+        assert b"".join(store.stream("large")) == b"123456"
 
     def test_times_are_aware(self, store: Store) -> None:
         infos = [store.put("a", b"1"), store.head("a"), store.get("a")[1], *store.list("")]

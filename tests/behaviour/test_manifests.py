@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 
-from datalayer import DataLayer, ProtocolVersionError, TaskKey, VerificationError
+from datalayer import Config, DataLayer, ProtocolVersionError, ResolutionError, TaskKey, Tier, VerificationError
 from datalayer.addresses import layout
 from datalayer.commit.log import open_log
+from datalayer.commit.manifest import digest_of
+from datalayer.stores.memory import MemoryStore
 
 
 def head_of(layer: DataLayer, key: TaskKey) -> str:
@@ -58,6 +61,11 @@ def test_every_truncation_is_a_typed_error(published: DataLayer, key: TaskKey) -
         lambda document: document["manifest"].update(attempt=0),
         lambda document: document["manifest"].update(outputs="none"),
         lambda document: document.update(version="one"),
+        lambda document: document.update(version="²"),
+        lambda document: document["manifest"].update(version="1" * 5000),
+        lambda document: document["manifest"]["outputs"]["default"].update(
+            files=2, bytes=10, entries=document["manifest"]["outputs"]["default"]["entries"] * 2
+        ),
     ],
 )
 def test_a_manifest_that_lies_is_refused(
@@ -66,6 +74,60 @@ def test_a_manifest_that_lies_is_refused(
     rewrite(published, key, change)
     with pytest.raises(VerificationError):
         published.resolve(key)["default"].read_bytes("a")
+
+
+DEEP = b"[" * 200_000 + b"]" * 200_000
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b'{"version": "1.0", "unknown": %s, "fenced": [], "manifest": null}' % DEEP,
+        b'{"version": "1.0", "fenced": [], "manifest": %s}' % DEEP,
+        b'{"version": "1.0\xff", "fenced": [], "manifest": null}',
+    ],
+)
+def test_a12_deep_or_broken_json_is_refused(published: DataLayer, key: TaskKey, document: bytes) -> None:
+    published.home.put(head_of(published, key), document)
+    with pytest.raises(VerificationError, match="not a valid document"):
+        published.resolve(key)
+    # A claim decides nothing but that its number is taken.
+    claim = f"{layout.attempt_path(key, 2)}/{layout.CLAIM}"
+    published.home.put(claim, document)
+    assert published.publish(key, owner="ti-1").number == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"kind": "table"}, "of the kind 'table'"), ({"tier": "tape"}, "of the tier 'tape'")],
+)
+def test_what_a_newer_version_may_add_says_so_where_it_is_read(
+    published: DataLayer, key: TaskKey, change: dict[str, str], said: str
+) -> None:
+    rewrite(published, key, lambda document: document["manifest"]["outputs"]["default"].update(change))
+    resolution = published.resolve(key)
+    with pytest.raises(ResolutionError, match=f"{said}, which this library does not know. Upgrade"):
+        resolution["default"]
+
+
+ENTRY = b'{"name":"a","length":5}'
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [DEEP, b"[%s" % ENTRY, b'[{"name":"\xff","length":5}]', b"[%s,%s]" % (ENTRY, ENTRY), b"[]", b" " * (129 << 20)],
+    ids=["deep", "cut", "no text", "twice", "empty", "bomb"],
+)
+def test_a12_an_index_that_lies_is_refused(key: TaskKey, listed: bytes) -> None:
+    layer = DataLayer(Config(), stores={Tier.COLD: MemoryStore()})
+    with layer.publish(key) as attempt:
+        attempt.output().put("a", b"12345")
+    data = gzip.compress(listed)
+    index = {"object": "index/default.json.gz", "length": len(data), "checksum": digest_of(data)}
+    layer.home.put(f"{layout.attempt_path(key, 1)}/{index['object']}", data)
+    rewrite(layer, key, lambda document: document["manifest"]["outputs"]["default"].update(entries=None, index=index))
+    with pytest.raises(VerificationError, match="the index .*default.json.gz"):
+        _ = layer.resolve(key)["default"].files
 
 
 def test_bytes_that_changed_under_the_manifest_are_seen(published: DataLayer, key: TaskKey) -> None:
