@@ -46,6 +46,9 @@ class Interrupted(WrappingStore):
     def arm(self, request: int, interrupt: Callable[[], None]) -> None:
         self.left, self.interrupt = request, interrupt
 
+    def disarm(self) -> None:
+        self.left = -1
+
 
 class Round:
     """One attempt that has staged its output, and both things that can happen to it."""
@@ -106,6 +109,7 @@ def test_the_one_within_the_other(tmp_path: Path, kind: str, within: str, commit
         this.store.arm(len(results), inner)
         outer()
         over = this.store.left >= 0  # It has no more requests than this: the other comes after it.
+        this.store.disarm()
         if over:
             inner()
         this.check()
