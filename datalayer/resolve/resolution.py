@@ -219,7 +219,8 @@ class ResolvedOutput:
         """
         entry = self.entry(name)
         self._check_pinned(entry)
-        if entry.offset or entry.object is not None:
+        # A reference is a whole object. Opened by its store, it stays on the version that was just looked at.
+        if entry.offset or (entry.object is not None and self.output.kind != REFERENCE):
             from datalayer.stores.ranges import RangeFile
 
             file = RangeFile(self._served.store, self._path(entry), entry.offset, entry.length)
@@ -258,12 +259,7 @@ class ResolvedOutput:
             return b"".join(self.stream(name))
         # Small: one request brings all of it.
         self._check_pinned(entry)
-        store, path = self._served.store, self._path(entry)
-        if entry.checksum and entry.length:
-            data = store.get_range(path, 0, entry.length)
-        else:
-            # Only the whole object tells whether it is longer than it should be.
-            data, _ = store.get(path)
+        data, _ = self._served.store.get(self._path(entry))
         crc = Crc32c()
         crc.update(data)
         self._verify(entry, crc)
