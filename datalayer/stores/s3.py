@@ -111,10 +111,9 @@ class S3Store(Store):
 
         def read() -> bytes:
             result = self._obstore.get(key, options={"range": (start, start + length)})
-            data, meta = bytes(result.bytes()), result.meta
-            if meta["size"] < start + length:
-                return data
-            if len(data) != length:
+            data = bytes(result.bytes())
+            # What else the answer says is only looked at where it matters: that takes a tenth of a small request's time.
+            if len(data) != length and result.meta["size"] >= start + length:
                 raise short_answer(self.location(path), start + len(data), start + length)
             return data
 
