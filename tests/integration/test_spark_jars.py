@@ -2,18 +2,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pyspark
 import pytest
-from pyspark.sql import SparkSession
 
 from datalayer.errors import ConfigError
 from spark_env import versions
 from spark_env.jars import jars_dir, pom
-from tests.services.s3server import S3Server
 
 IN_PYSPARK = Path(pyspark.__file__).parent / "jars"
 
@@ -68,36 +65,3 @@ def test_a_failed_fetch_says_why_and_leaves_nothing(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ConfigError, match=r"exit code 3(.|\n)*no route"):
         jars_dir()
     assert [path.suffix for path in (tmp_path / "cache" / "jars").iterdir()] == [".lock"]
-
-
-@pytest.fixture
-def session(versitygw: S3Server) -> Iterator[SparkSession]:
-    """Plain Spark with nothing but the jars and the server's address."""
-    s3a = {
-        "endpoint": versitygw.endpoint,
-        "endpoint.region": versitygw.region,
-        "path.style.access": "true",
-        "connection.ssl.enabled": "false",
-        "aws.credentials.provider": "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider",
-        "access.key": versitygw.root.access_key,
-        "secret.key": versitygw.root.secret_key,
-    }
-    builder = SparkSession.Builder().master("local[2]").config("spark.driver.extraClassPath", f"{jars_dir()}/*")
-    builder = builder.config("spark.ui.enabled", "false").config("spark.driver.bindAddress", "127.0.0.1")
-    for name, value in s3a.items():
-        builder = builder.config(f"spark.hadoop.fs.s3a.{name}", value)
-    session = builder.getOrCreate()
-    try:
-        yield session
-    finally:
-        session.stop()
-
-
-def test_spark_reads_and_writes_s3a(session: SparkSession, versitygw: S3Server) -> None:
-    bucket = versitygw.new_bucket()
-    with versitygw.client() as client:
-        client.put_object(Bucket=bucket, Key="in/a.csv", Body=b"1,x\n2,y\n3,z\n")
-    rows = session.read.csv(f"s3a://{bucket}/in/", schema="n int, s string")
-    rows.write.parquet(f"s3a://{bucket}/out/")
-    again = session.read.parquet(f"s3a://{bucket}/out/")
-    assert sorted(map(tuple, again.collect())) == [(1, "x"), (2, "y"), (3, "z")]
