@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from datalayer import ConfigError, NotPublishedError, RunId, TaskKey
+from datalayer import ConfigError, NotPublishedError, ResolutionError, RunId, TaskKey
 from datalayer.addresses import layout
 from datalayer.handoff.context import InputSpec
 from datalayer.handoff.inputs import Progress
@@ -131,7 +131,10 @@ def test_inputs_that_name_nothing_are_configuration_errors(volume: Bench, spec: 
 
 def test_an_output_that_is_not_there_is_an_error_before_the_command(volume: Bench) -> None:
     volume.publish(volume.key("extract"), {"f": b"x"})
-    result = volume.shell("true", volume.context(inputs={"extract": InputSpec(outputs=["csv"])}))
+    context = volume.context(inputs={"extract": InputSpec(outputs=["csv"])})
+    with pytest.raises(ResolutionError):
+        pin_inputs(volume.layer, context)
+    result = volume.shell("true", context)
     assert result.exit_code == 66
     assert "has no output 'csv'; it has default" in str(result.report.error)
 
@@ -156,7 +159,23 @@ def test_a_committed_file_that_became_a_link_is_refused(volume: Bench, tmp_path:
     assert result.exit_code == 74
     assert "gone from" in str(result.report.error)
     (path / "f").symlink_to("/etc/hostname")
-    assert volume.shell("true", context).exit_code == 65
+    result = volume.shell("true", context)
+    assert (result.exit_code, result.report.command_exit_code) == (65, None)
+
+
+def test_a07_a_folder_that_became_a_link_is_refused(volume: Bench, tmp_path: Path) -> None:
+    secret = tmp_path / "elsewhere"
+    secret.mkdir()
+    (secret / "token").write_bytes(b"12345678")
+    volume.publish(volume.key("extract"), {"sub/token": b"12345678"})
+    path = volume.layer.resolve(volume.key("extract"))["default"].path
+    assert path is not None
+    (path / "sub" / "token").unlink()
+    (path / "sub").rmdir()
+    (path / "sub").symlink_to(secret)
+    result = volume.shell("true", volume.context(inputs={"extract": InputSpec()}))
+    assert result.exit_code == 65
+    assert "symbolic link" in str(result.report.error)
 
 
 def test_bytes_that_are_not_the_committed_ones_never_reach_a_job(

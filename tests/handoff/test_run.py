@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from datalayer import DataLayer, NotPublishedError
+from datalayer import CommitConflictError, DataLayer, NotPublishedError
 from datalayer.handoff.context import AttemptRef, InputSpec, OutputSpec, ProducerSpec, read_context
 from datalayer.handoff.report import decode_report
 from datalayer.handoff.runner import run
@@ -230,6 +230,16 @@ def test_a_failed_job_of_the_same_owner_starts_a_new_attempt(bench: Bench) -> No
     assert bench.files() == {"x": b"x\n"}
 
 
+def test_an_earlier_start_of_the_same_owner_is_fenced_even_if_it_lives(bench: Bench) -> None:
+    earlier = bench.layer.publish(bench.key("job"), owner="ti-1")
+    earlier.output().put("of an earlier start", b"x")
+    result = bench.shell("echo x > $DATALAYER_OUT/default/x", bench.context(owner="ti-1"))
+    assert (result.exit_code, result.report.attempt) == (0, 2)
+    assert bench.files() == {"x": b"x\n"}
+    with pytest.raises(CommitConflictError):
+        earlier.commit()
+
+
 def test_a_job_that_has_committed_is_not_run_again_for_the_same_owner(bench: Bench, tmp_path: Path) -> None:
     context = bench.context(owner="ti-1")
     first = bench.shell("echo x > $DATALAYER_OUT/default/x", context)
@@ -262,7 +272,7 @@ def test_the_report_goes_where_the_environment_says(
     monkeypatch.setenv("DATALAYER_REPORT", str(path))
     # The command does not inherit the variable: a run inside it would write over the report.
     result = volume.shell("test -z ${DATALAYER_REPORT-}; echo x > $DATALAYER_OUT/default/x")
-    assert result.report_path == path
+    assert (result.exit_code, result.report_path) == (0, path)
     assert decode_report(path.read_bytes()) == result.report
     assert [found.name for found in path.parent.iterdir()] == ["report.json"]
 
