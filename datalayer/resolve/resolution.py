@@ -219,13 +219,19 @@ class ResolvedOutput:
         """
         entry = self.entry(name)
         self._check_pinned(entry)
-        # A reference is a whole object. Opened by its store, it stays on the version that was just looked at.
-        if entry.offset or (entry.object is not None and self.output.kind != REFERENCE):
+        if self._is_packed(entry):
             from datalayer.stores.ranges import RangeFile
 
             file = RangeFile(self._served.store, self._path(entry), entry.offset, entry.length)
             return cast("BinaryIO", io.BufferedReader(file))
-        return self._served.store.open(self._path(entry))
+        # A reference is a whole object. Opened by its store, it stays on the version that was just looked at.
+        opened = self._served.store.open(self._path(entry))
+        found = opened.seek(0, io.SEEK_END)
+        if found != entry.length:
+            opened.close()
+            raise self._not_as_committed(entry, f"{found} bytes")
+        opened.seek(0)
+        return opened
 
     def stream(self, name: str, *, chunk_size: int = 8 << 20) -> Iterator[bytes]:
         """Yield a file's bytes in order, verified: the last chunk comes only after length and checksum were found right.
@@ -238,7 +244,7 @@ class ResolvedOutput:
         self._check_pinned(entry)
         crc = Crc32c()
         held: bytes | None = None
-        for chunk in self._served.store.stream(self._path(entry), chunk_size=chunk_size):
+        for chunk in self._chunks(entry, chunk_size):
             crc.update(chunk)
             if held is not None:
                 yield held
@@ -255,7 +261,7 @@ class ResolvedOutput:
             VerificationError: As for :meth:`stream`.
         """
         entry = self.entry(name)
-        if entry.length > _ONE_REQUEST:
+        if entry.length > _ONE_REQUEST or self._is_packed(entry):
             return b"".join(self.stream(name))
         # Small: one request brings all of it.
         self._check_pinned(entry)
@@ -319,12 +325,27 @@ class ResolvedOutput:
     def _verify(self, entry: Entry, crc: Crc32c) -> None:
         if crc.length == entry.length and (not entry.checksum or entry.checksum == crc.text()):
             return
-        found = f"{crc.length} bytes with {crc.text()}"
-        raise VerificationError(
-            f"{self.key}, file {entry.name!r}: committed were {entry.length} bytes with {entry.checksum}, on tier {self.tier.value} lie {found}",
+        raise self._not_as_committed(entry, f"{crc.length} bytes with {crc.text()}")
+
+    def _not_as_committed(self, entry: Entry, found: str) -> VerificationError:
+        committed = f"{entry.length} bytes with {entry.checksum or 'no checksum'}"
+        return VerificationError(
+            f"{self.key}, file {entry.name!r}: committed were {committed}, on tier {self.tier.value} lie {found}. Run the task again",
             key=str(self.resolution.key),
             attempt=self.resolution.attempt,
         )
+
+    def _chunks(self, entry: Entry, chunk_size: int) -> Iterator[bytes]:
+        if not self._is_packed(entry):
+            yield from self._served.store.stream(self._path(entry), chunk_size=chunk_size)
+            return
+        with self.open(entry.name) as file:
+            while chunk := file.read(chunk_size):
+                yield chunk
+
+    def _is_packed(self, entry: Entry) -> bool:
+        """Whether the file is a part of a larger object."""
+        return self.output.kind != REFERENCE and (bool(entry.offset) or entry.object is not None)
 
     def _path(self, entry: Entry) -> str:
         if self.output.kind == REFERENCE and entry.object is not None:

@@ -136,6 +136,9 @@ def test_bytes_that_changed_under_the_manifest_are_seen(published: DataLayer, ke
         published.home.put(path, damage)
         with pytest.raises(VerificationError, match="on tier .* lie"):
             published.resolve(key)["default"].read_bytes("a")
+        if len(damage) != 5:
+            with pytest.raises(VerificationError, match="on tier .* lie"):
+                published.resolve(key)["default"].open("a")
 
 
 def test_a_newer_minor_version_is_read_and_kept_and_a_newer_major_is_refused(
@@ -167,3 +170,23 @@ def test_a_newer_minor_version_is_read_and_kept_and_a_newer_major_is_refused(
         rewrite(published, other, newer_major)
         with pytest.raises(ProtocolVersionError, match=r"version 2\.0.*Upgrade"):
             published.resolve(other)
+
+
+def test_files_that_are_parts_of_a_larger_object_are_read(layer: DataLayer, key: TaskKey) -> None:
+    """Nothing packs yet; the wire form allows it, so a reader must."""
+    from datalayer.commit.checksum import checksum_of
+    from datalayer.commit.manifest import Entry
+
+    files = {"a": b"first", "b": b"", "c": b"second"}
+    with layer.publish(key) as attempt:
+        folder = layout.output_path(key, attempt.number, "default")
+        layer.data.put(f"{folder}/pack", b"".join(files.values()))
+        entries, offset = [], 0
+        for name, data in files.items():
+            entries.append(Entry(name, len(data), checksum_of([data])[0], object="pack", offset=offset))
+            offset += len(data)
+        attempt.output().adopt(entries)
+    output = layer.resolve(key)["default"]
+    assert {name: output.read_bytes(name) for name in output.files} == files
+    assert {name: output.open(name).read() for name in output.files} == files
+    assert dict(output.read_many()) == files
