@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -38,6 +39,8 @@ def _run(names: Sequence[str], *, quick: bool, json: Path | None) -> Report:
     began = datetime.now(UTC).isoformat(timespec="seconds")
     report = Report(began=began, quick=quick, machine=machine(), versions=versions())
     progress = Console(stderr=True)
+    if (busy := os.getloadavg()[0]) > 1:
+        progress.print(f"the machine is busy (load {busy:.1f}): seconds and ratios will scatter", style="yellow")
     with progress.status("starting the server") as status:
         for name in dict.fromkeys(names):
             workload = WORKLOADS[name](Scale.QUICK if quick else Scale.FULL)
@@ -47,7 +50,7 @@ def _run(names: Sequence[str], *, quick: bool, json: Path | None) -> Report:
                     result = measure(workload, origin, lambda text, name=name: status.update(f"{name}: {text}"))  # type: ignore[misc]  # bound at once
             except Exception as error:  # noqa: BLE001  # the others go on; the exit code says it
                 result = Result(name=name, measures=workload.measures, error=f"{type(error).__name__}: {error}")
-                progress.print(f"[red]{name}[/]", result.error, highlight=False)
+                progress.print(f"{name}: {result.error}", *getattr(error, "__notes__", ()), style="red", markup=False)
             else:
                 progress.print(f"{name}: {result.seconds:.0f} s", highlight=False)
             report.results.append(result)

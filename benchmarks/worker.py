@@ -64,11 +64,14 @@ class Worker:
             self._pipe.send((step, *arguments))
             if not self._pipe.poll(LIMIT):
                 raise BenchmarkError(f"{self._contender.name}: {step} took longer than {LIMIT:.0f} s")
-            answer, failure = self._pipe.recv()
+            answer, failure, trace = self._pipe.recv()
         except (EOFError, ConnectionError) as error:
             raise BenchmarkError(f"{self._contender.name}: its process died in {step}") from error
         if failure:
-            raise BenchmarkError(f"{self._contender.name}: {step} failed\n{failure}")
+            error = BenchmarkError(f"{self._contender.name}: {step} failed: {failure}")
+            # For the terminal only: a report is shown to others, and holds no paths of this machine.
+            error.add_note(trace)
+            raise error
         return answer
 
 
@@ -138,7 +141,7 @@ def _answer(contender: Contender, door: Door, pipe: Connection) -> None:
         except (EOFError, KeyboardInterrupt):
             return
         answer: Any = None
-        failure = ""
+        failure = trace = ""
         try:
             if step == "open":
                 contender.open(door)
@@ -150,10 +153,10 @@ def _answer(contender: Contender, door: Door, pipe: Connection) -> None:
             else:
                 contender.check(sink)
                 answer = sink.length, sink.checksum()
-        except Exception:  # noqa: BLE001  # the parent raises it
-            failure = traceback.format_exc()
+        except Exception as error:  # noqa: BLE001  # the parent raises it
+            failure, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
         with contextlib.suppress(BrokenPipeError):
-            pipe.send((answer, failure))
+            pipe.send((answer, failure, trace))
 
 
 def _timed(contender: Contender, sink: Sink) -> Ran:
