@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import stat
 import threading
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, TextIO, cast, overload
 
@@ -12,7 +14,7 @@ from datalayer.commit.checksum import Crc32c
 from datalayer.commit.files import OutputFile, TextOutputFile
 from datalayer.commit.manifest import Entry, Field
 from datalayer.commit.settling import settle_files
-from datalayer.errors import PublishError, VerificationError
+from datalayer.errors import DataLayerError, PublishError, VerificationError
 from datalayer.stores.budget import ByteBudget, run_all
 
 if TYPE_CHECKING:
@@ -116,16 +118,18 @@ class OutputWriter:
         """Upload a local folder's files under their relative names, several at once, in bounded memory.
 
         Raises:
-            VerificationError: The folder holds a symbolic link, a device or a pipe: only what is inside it can be committed.
+            VerificationError: The folder cannot be read, changes meanwhile, or holds a symbolic link, a device or a pipe: only what is
+                inside it can be committed.
             InvalidKeyError: A file's name cannot be an output file's.
         """
         budget = ByteBudget(_BYTES_IN_FLIGHT)
 
         def upload(name: str) -> None:
             source = folder / name
-            size = source.lstat().st_size
-            with budget.share(size if size <= _CHUNK_BYTES else _LARGE_FILE_BYTES):
-                self._upload(source, name, budget)
+            with self._reading(source):
+                size = source.lstat().st_size
+                with budget.share(size if size <= _CHUNK_BYTES else _LARGE_FILE_BYTES):
+                    self._upload(source, name, budget)
 
         names = sorted(regular_files(folder))
         run_all(upload, names, budget=budget, workers=_PARALLEL_UPLOADS, name="datalayer-upload")
@@ -243,18 +247,48 @@ class OutputWriter:
 
     def _upload(self, source: Path, name: str, budget: ByteBudget) -> None:
         # The path is opened without following a link: a job must not have its neighbour's secrets committed by swapping a file for a link.
-        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Nor is a pipe in its place waited for.
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with io.FileIO(descriptor) as file:
-            size = os.fstat(descriptor).st_size
-            if size <= _CHUNK_BYTES:
-                self.put(name, file.readall())
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise self._changed(source)
+            if status.st_size <= _CHUNK_BYTES:
+                data = file.read(status.st_size + 1)
+                if len(data) != status.st_size:
+                    raise self._changed(source)
+                self.put(name, data)
                 return
             with self.open(name, "wb") as target:
                 while chunk := file.read(_CHUNK_BYTES):
                     budget.check()
                     target.write(chunk)
+                if target.tell() != status.st_size:
+                    raise self._changed(source)
+
+    def _changed(self, path: object) -> PublishError:
+        return self._error(
+            VerificationError, f"{str(path)!r} changed while it was being read: something still writes there"
+        )
+
+    @contextlib.contextmanager
+    def _reading(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, DataLayerError):
+                raise
+            raise self._error(
+                VerificationError,
+                f"{path} cannot be read: {error.strerror}. Check its rights, and that nothing changes there meanwhile",
+            ) from error
 
     def _list(self, *, checksums: bool) -> None:
+        mounted = self._store.local_path(self._folder)
+        if mounted is not None and mounted.is_dir():
+            # A store lists no links: a program that left one would lose that file without a word.
+            for _ in regular_files(mounted):
+                pass
         landed = {info.path.removeprefix(f"{self._folder}/"): info for info in self._store.list(self._folder)}
         for name, entry in self._entries.items():
             if name not in landed or landed[name].size != entry.length:
@@ -283,22 +317,28 @@ def regular_files(folder: Path) -> Iterator[str]:
     """Yield the relative names of a folder's files, at any depth.
 
     Raises:
-        VerificationError: Something there is neither a file nor a folder.
+        VerificationError: Something there is neither a file nor a folder, or a folder cannot be read.
     """
     pending = [""]
     while pending:
         prefix = pending.pop()
-        with os.scandir(folder / prefix) as found:
-            for item in found:
-                name = f"{prefix}{item.name}"
-                if item.is_dir(follow_symlinks=False):
-                    pending.append(f"{name}/")
-                elif item.is_file(follow_symlinks=False):
-                    yield name
-                else:
-                    raise VerificationError(
-                        f"{folder / name} is a symbolic link or a special file: only regular files can be committed. Copy its content into the output"
-                    )
+        try:
+            with os.scandir(folder / prefix) as found:
+                items = list(found)
+        except OSError as error:
+            raise VerificationError(
+                f"the folder {str(folder / prefix)[:200]} cannot be read: {error.strerror}. Give an existing folder that this process may read"
+            ) from error
+        for item in items:
+            name = f"{prefix}{item.name}"
+            if item.is_dir(follow_symlinks=False):
+                pending.append(f"{name}/")
+            elif item.is_file(follow_symlinks=False):
+                yield name
+            else:
+                raise VerificationError(
+                    f"{folder / name} is a symbolic link or a special file: only regular files can be committed. Copy its content into the output"
+                )
 
 
 def _slashes(name: str) -> Iterator[int]:

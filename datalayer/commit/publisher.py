@@ -163,7 +163,7 @@ class Attempt:
             self._remove_staged()
 
     def __enter__(self) -> Self:
-        self._heartbeat.start()
+        self._heartbeat.start(at_once=_is_old(self._claim))
         return self
 
     def __exit__(
@@ -304,6 +304,14 @@ class Publisher:
         return Attempt(self._home, self._data, claim, key, inputs=inputs, producer=producer)
 
 
+def _is_old(claim: Claim) -> bool:
+    """Whether a claim was made so long ago that it alone may soon not show a living attempt."""
+    try:
+        return datetime.now(UTC) - datetime.fromisoformat(claim.started) > LEASE / 8
+    except (ValueError, TypeError):
+        return True
+
+
 class _Heartbeat:
     """Shows a long attempt to be alive: one small put each quarter of the lease, so none at all for a task of less than six hours."""
 
@@ -312,14 +320,15 @@ class _Heartbeat:
         self._path = path
         self._stopped = threading.Event()
 
-    def start(self) -> None:
-        threading.Thread(target=self._beat, name="datalayer-heartbeat", daemon=True).start()
+    def start(self, *, at_once: bool) -> None:
+        threading.Thread(target=self._beat, args=(at_once,), name="datalayer-heartbeat", daemon=True).start()
 
     def stop(self) -> None:
         self._stopped.set()
 
-    def _beat(self) -> None:
-        while not self._stopped.wait(LEASE.total_seconds() / 4):
+    def _beat(self, at_once: bool) -> None:
+        while not self._stopped.wait(0 if at_once else LEASE.total_seconds() / 4):
+            at_once = False
             try:
                 self._home.put(self._path, b"")
             except DataLayerError:

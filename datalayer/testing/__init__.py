@@ -2,9 +2,9 @@
 
 ::
 
-    from datalayer.testing import StoreTests
+    from datalayer.testing import CompareAndPutTests, ConcurrentWriterTests, StoreTests
 
-    class TestMyStore(StoreTests):
+    class TestMyStore(StoreTests, CompareAndPutTests, ConcurrentWriterTests):
         @pytest.fixture
         def store(self):
             return MyStore(...)
@@ -14,20 +14,41 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from datalayer.testing.capability_tests import (
+        CompareAndPutTests,
+        ConcurrentWriterTests,
+        ExclusivePutOnlyTests,
+        MountedStoreTests,
+    )
     from datalayer.testing.faults import Fault, FaultyStore, stale_handle
     from datalayer.testing.races import Races, run_races
     from datalayer.testing.store_tests import StoreTests
 
 _HOMES = {
+    "CompareAndPutTests": "datalayer.testing.capability_tests",
+    "ConcurrentWriterTests": "datalayer.testing.capability_tests",
+    "ExclusivePutOnlyTests": "datalayer.testing.capability_tests",
     "Fault": "datalayer.testing.faults",
     "FaultyStore": "datalayer.testing.faults",
+    "MountedStoreTests": "datalayer.testing.capability_tests",
     "Races": "datalayer.testing.races",
     "StoreTests": "datalayer.testing.store_tests",
     "run_races": "datalayer.testing.races",
     "stale_handle": "datalayer.testing.faults",
 }
 
-__all__ = ["Fault", "FaultyStore", "Races", "StoreTests", "run_races", "stale_handle"]
+__all__ = [
+    "CompareAndPutTests",
+    "ConcurrentWriterTests",
+    "ExclusivePutOnlyTests",
+    "Fault",
+    "FaultyStore",
+    "MountedStoreTests",
+    "Races",
+    "StoreTests",
+    "run_races",
+    "stale_handle",
+]
 
 
 def __getattr__(name: str) -> object:

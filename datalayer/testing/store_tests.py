@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-import threading
 import time
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,17 +18,16 @@ from datalayer.errors import (
     InvalidKeyError,
     NotFoundError,
     NotSupportedError,
-    PreconditionFailedError,
     StoreError,
     VerificationError,
 )
 from datalayer.stores import base
-from datalayer.testing.races import run_races
+from datalayer.testing.capability_tests import CompareAndPutTests, ExclusivePutOnlyTests, MountedStoreTests, facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from datalayer.stores.base import ObjectInfo, Store
+    from datalayer.stores.base import Store
 
 # Names that one layer or another likes to decode, normalise, split or expand.
 ODD_NAMES = (
@@ -59,21 +57,11 @@ BAD_PATHS = ("", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "./a", "a
 MIB = 1 << 20
 
 
-def _facts(info: ObjectInfo) -> tuple[str, int, str]:
-    """All of an info but the time: what was just written may have this machine's, what is looked up has the server's."""
-    return info.path, info.size, info.version
-
-
 class StoreTests:
-    """Subclass it, override the fixture ``store`` with an empty store, and pytest runs the contract."""
+    """Subclass it, override the fixture ``store`` with an empty store, and pytest runs the contract.
 
-    safe_under_concurrency: ClassVar[bool] = True
-    """Set to False for a store that promises nothing for concurrent writers; it must then not be used as a home."""
-    races: ClassVar[int] = 250
-    """Races of each kind that one test runs."""
-    race_writers: ClassVar[int] = 8
-    race_processes: ClassVar[int] = 1
-    """More than one for a store that pickles."""
+    What only some stores can do has classes of its own in ``datalayer.testing.capability_tests``; inherit from those that fit as well.
+    """
 
     @pytest.fixture
     def store(self) -> Store:
@@ -82,12 +70,17 @@ class StoreTests:
 
     # Small objects
 
+    def test_the_suite_fits_the_store(self, store: Store) -> None:
+        assert isinstance(self, CompareAndPutTests) == store.can_compare_and_put
+        assert isinstance(self, ExclusivePutOnlyTests) != store.can_compare_and_put
+        assert isinstance(self, MountedStoreTests) == (store.local_path("") is not None)
+
     def test_what_is_put_is_got(self, store: Store) -> None:
         put = store.put("folder/a", b"hello")
         data, got = store.get("folder/a")
         assert data == b"hello"
         assert isinstance(data, bytes)
-        assert _facts(put) == _facts(got) == _facts(store.head("folder/a"))
+        assert facts(put) == facts(got) == facts(store.head("folder/a"))
         assert (put.path, put.size) == ("folder/a", 5)
         assert put.version
 
@@ -266,7 +259,7 @@ class StoreTests:
 
     def test_an_exclusive_put_happens_once(self, store: Store) -> None:
         put = store.put_exclusive("a", b"first")
-        assert _facts(put) == _facts(store.head("a"))
+        assert facts(put) == facts(store.head("a"))
         with pytest.raises(AlreadyExistsError) as caught:
             store.put_exclusive("a", b"second")
         assert caught.value.location == str(store.location("a"))
@@ -283,65 +276,6 @@ class StoreTests:
             with pytest.raises(AlreadyExistsError):
                 store.put_exclusive(path, b"")
         assert (store.get("a")[0], store.get("b")[0]) == (b"1", b"2")
-
-    def test_a_compare_and_put_replaces_the_version_it_names(self, store: Store) -> None:
-        if not store.can_compare_and_put:
-            pytest.skip("the store has no compare-and-put")
-        first = store.put_exclusive("a", b"first")
-        second = store.compare_and_put("a", b"second", first.version)
-        assert _facts(second) == _facts(store.head("a"))
-        with pytest.raises(PreconditionFailedError):
-            store.compare_and_put("a", b"third", first.version)
-        assert store.get("a")[0] == b"second"
-        assert store.compare_and_put("a", b"third", store.get("a")[1].version).size == 5
-
-    def test_a_compare_and_put_of_nothing_fails(self, store: Store) -> None:
-        if not store.can_compare_and_put:
-            pytest.skip("the store has no compare-and-put")
-        version = store.put("a", b"1").version
-        store.delete(["a"])
-        with pytest.raises(PreconditionFailedError):
-            store.compare_and_put("a", b"2", version)
-        assert list(store.list("")) == []
-
-    def test_a_store_without_compare_and_put_says_so(self, store: Store) -> None:
-        if store.can_compare_and_put:
-            pytest.skip("the store has compare-and-put")
-        version = store.put("a", b"1").version
-        with pytest.raises(NotSupportedError):
-            store.compare_and_put("a", b"2", version)
-        assert store.get("a")[0] == b"1"
-
-    def test_of_many_writers_one_wins(self, store: Store) -> None:
-        if not self.safe_under_concurrency:
-            pytest.skip("the store promises nothing for concurrent writers")
-        races = run_races(store, self.races, self.race_writers, processes=self.race_processes)
-        assert races.wrong == []
-        assert races.winners["create"] == {1: self.races}
-        assert list(store.list("")) == []
-
-    def test_readers_see_one_put_or_the_other(self, store: Store) -> None:
-        if not self.safe_under_concurrency:
-            pytest.skip("the store promises nothing for concurrent writers")
-        store.put("a", b"0" * 200_000)
-        done = threading.Event()
-
-        def write() -> None:
-            try:
-                for turn in range(30):
-                    store.put("a", b"%d" % (turn % 10) * 200_000)
-            finally:
-                done.set()
-
-        writer = threading.Thread(target=write)
-        writer.start()
-        torn = []
-        while not done.is_set():
-            data, info = store.get("a")
-            if len(set(data)) != 1 or len(data) != info.size or len(data) != 200_000:
-                torn.append(info)
-        writer.join()
-        assert torn == []
 
     def test_many_threads_may_use_one_store(self, store: Store) -> None:
         with ThreadPoolExecutor(16) as pool:
@@ -361,7 +295,7 @@ class StoreTests:
             store.head("folder/a")
         info = writer.close()
         assert info.size == 30 * MIB
-        assert _facts(info) == _facts(store.head("folder/a")) == _facts(writer.close())
+        assert facts(info) == facts(store.head("folder/a")) == facts(writer.close())
 
     @pytest.mark.parametrize("size", [0, 10, 30 * MIB])
     def test_a_writer_whose_block_raises_leaves_nothing(self, store: Store, size: int) -> None:
@@ -448,7 +382,7 @@ class StoreTests:
     def test_a_copy_is_a_second_object(self, store: Store) -> None:
         source = store.put("a", b"hello")
         target = store.copy("a", "folder/b")
-        assert _facts(target) == _facts(store.head("folder/b"))
+        assert facts(target) == facts(store.head("folder/b"))
         assert (target.path, target.size) == ("folder/b", 5)
         store.delete(["a"])
         assert store.get("folder/b")[0] == b"hello"
@@ -505,9 +439,7 @@ class StoreTests:
         assert [info.path for info in store.list("a/b/c")] == ["a/b/c/3"]
         assert list(store.list("a/1")) == []
         assert list(store.list("nothing")) == []
-        assert {info.path: _facts(info) for info in store.list("")} == {
-            path: _facts(info) for path, info in put.items()
-        }
+        assert {info.path: facts(info) for info in store.list("")} == {path: facts(info) for path, info in put.items()}
 
     def test_a_listing_agrees_with_what_was_just_written(self, store: Store) -> None:
         for number in range(20):
@@ -522,7 +454,7 @@ class StoreTests:
             store.put(path, path.encode())
         folders, objects = store.children("a")
         assert folders == ["y", "z"]
-        assert [_facts(info) for info in objects] == [_facts(store.head("a/1")), _facts(store.head("a/2"))]
+        assert [facts(info) for info in objects] == [facts(store.head("a/1")), facts(store.head("a/2"))]
         assert store.children("")[0] == ["a"]
         assert [info.path for info in store.children("")[1]] == ["b"]
         assert store.children("nothing") == store.children("b") == ([], [])
@@ -560,15 +492,6 @@ class StoreTests:
             assert file.read() == b"hello"
         found = store.arrow_filesystem.get_file_info(fs.FileSelector(store.filesystem_path("a"), recursive=True))
         assert [(info.path, info.size) for info in found if info.is_file] == [(path, 5)]
-
-    def test_a_local_path_is_the_object(self, store: Store) -> None:
-        store.put("a/b", b"hello")
-        path = store.local_path("a/b")
-        if path is None:
-            pytest.skip("the store is not mounted")
-        assert path.read_bytes() == b"hello"
-        path.with_name("c").write_bytes(b"by another program")
-        assert store.get("a/c")[0] == b"by another program"
 
     def test_spark_has_a_uri_or_is_told_that_there_is_none(self, store: Store) -> None:
         try:

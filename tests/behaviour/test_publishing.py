@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
+import msgspec
 import pyarrow as pa
 import pytest
 
@@ -18,6 +22,7 @@ from datalayer import (
 )
 from datalayer.addresses import layout
 from datalayer.commit.publisher import MAX_INLINE_ENTRIES
+from tests.behaviour.conftest import volume_layer
 
 
 def publish(layer: DataLayer, key: TaskKey, **files: bytes) -> int:
@@ -203,3 +208,35 @@ def test_missing_upstream_names_the_key_and_every_miss(layer: DataLayer, key: Ta
     assert [miss.tier for miss in caught.value.misses] == [layer.home_tier]  # type: ignore[attr-defined]
     assert str(key) in str(caught.value)
     assert "Run the upstream task" in str(caught.value)
+
+
+def test_a_link_left_in_a_folder_refuses_the_commit(tmp_path: Path, key: TaskKey) -> None:
+    layer = volume_layer(tmp_path / "volume")
+    (tmp_path / "secret").write_bytes(b"secret")
+    with pytest.raises(VerificationError, match="is a symbolic link"), layer.publish(key) as attempt:
+        folder = attempt.output().path
+        assert folder is not None
+        (folder / "fine").write_bytes(b"1")
+        (folder / "link").symlink_to(tmp_path / "secret")
+    with pytest.raises(NotPublishedError):
+        layer.resolve(key)
+
+
+def test_an_attempt_that_goes_on_after_long_shows_that_it_lives(layer: DataLayer, key: TaskKey) -> None:
+    claim = layer.publish(key).claim
+    alive = f"{layout.attempt_path(key, 1)}/{layout.ALIVE}"
+    old = msgspec.structs.replace(claim, started="2013-01-01T00:00:00+00:00")
+    with layer.publisher().attach(key, old) as attempt:
+        attempt.output().put("a", b"1")
+        deadline = time.monotonic() + 20
+        while not exists(layer, alive) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert exists(layer, alive)
+
+
+def exists(layer: DataLayer, path: str) -> bool:
+    try:
+        layer.home.head(path)
+    except NotFoundError:
+        return False
+    return True
