@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from datalayer.addresses.layout import check_file_name
 from datalayer.commit.manifest import REFERENCE
-from datalayer.errors import DataLayerError, HandoffError, NotFoundError, VerificationError
+from datalayer.errors import DataLayerError, HandoffError, NotFoundError, PermissionDeniedError, VerificationError
 from datalayer.stores.budget import ByteBudget, run_all
 
 if TYPE_CHECKING:
@@ -81,14 +80,21 @@ def _link(output: ResolvedOutput, folder: Path) -> None:
             _copy(_Copy(output, name, folder), lambda _size: None)
             continue
         try:
-            found = source.lstat()
-        except FileNotFoundError as error:
+            found = store.head(path)
+        except PermissionDeniedError as error:
+            # Also for a link in the place of a folder on the way: whoever may write there would have the job read what they cannot.
+            raise VerificationError(
+                f"{output.key}, file {name!r}: {source} is not the file that was committed: {error}",
+                key=str(output.key.task),
+                attempt=output.resolution.attempt,
+            ) from error
+        except NotFoundError as error:
             raise NotFoundError(
                 f"{output.key}, file {name!r}: committed, and gone from {source}. Publish the task again",
                 tier=output.tier.value,
                 location=str(store.location(path)),
             ) from error
-        if not stat.S_ISREG(found.st_mode) or found.st_size != entry.length:
+        if found.size != entry.length:
             raise VerificationError(
                 f"{output.key}, file {name!r}: {source} is not the file of {entry.length} bytes that was committed",
                 key=str(output.key.task),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 5.0
 _MAX_BACKOFF_SECONDS = 5.0
+_LONGEST_SECONDS = 86_400
 _RETRIES = 10
 _POOL = 64
 _DEFAULT_REGION = "us-east-1"
@@ -32,7 +33,7 @@ class S3Clients:
     """Clients for one bucket, made when first used.
 
     Raises:
-        ConfigError: The endpoint is no http(s) URL, or only one half of a key pair is set.
+        ConfigError: The endpoint is no http(s) URL or holds a password, a time limit is none, or only one half of a key pair is set.
     """
 
     def __init__(self, bucket: str, connection: Connection) -> None:
@@ -43,8 +44,18 @@ class S3Clients:
             connection.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         )
         self.region = connection.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        if self.endpoint and "@" in self.endpoint:
+            # Not shown: it would end up in logs with its password.
+            raise ConfigError(
+                "the endpoint holds a user or a password: leave them out, and set access_key_id and secret_access_key"
+            )
         if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
             raise ConfigError(f"endpoint {self.endpoint!r}: write a URL that begins with https:// or http://")
+        for name, seconds in (("timeout", connection.timeout), ("deadline", connection.deadline)):
+            if not 0 < seconds <= _LONGEST_SECONDS:
+                raise ConfigError(
+                    f"{name} {seconds} of a connection: write seconds, more than 0 and at most {_LONGEST_SECONDS}"
+                )
         if bool(connection.access_key_id) != bool(connection.secret_access_key):
             raise ConfigError("a connection needs both access_key_id and secret_access_key, or neither")
         self.timeout = min(connection.timeout, connection.deadline / 2)

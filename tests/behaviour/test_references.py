@@ -95,3 +95,29 @@ def test_a_reference_whose_prefix_is_no_longer_allowed_is_not_read(lake: tuple[D
     stricter = DataLayer(Config(design="shared-fs", tiers=layer.config.tiers))
     with pytest.raises(ConfigError, match="lies below no allowed prefix"):
         stricter.resolve(KEY)["default"]
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_never_mixed(lake: tuple[DataLayer, str, Put]) -> None:
+    layer, url, put = lake
+    old, new = b"o" * (2 << 20), b"n" * (2 << 20)
+    put("big", old)
+    with layer.reference(KEY, f"{url}/big")["default"].open("big") as file:
+        assert file.read(10) == old[:10]
+        if url.startswith("file:"):
+            put("big.new", new)
+            folder = Path(url.removeprefix("file://"))
+            (folder / "big.new").replace(folder / "big")
+            assert file.read() == old[10:]
+        else:
+            put("big", new)
+            with pytest.raises(VerificationError, match="was replaced while it was being read"):
+                file.read()
+
+
+def test_a_name_that_no_output_can_hold_leaves_what_is_committed(lake: tuple[DataLayer, str, Put]) -> None:
+    layer, url, put = lake
+    layer.reference(KEY, f"{url}/airports.csv")
+    put("odd\\name", b"1")
+    with pytest.raises(VerificationError, match="holds a control character or a backslash"):
+        layer.reference(KEY, url)
+    assert list(layer.resolve(KEY)["default"].files) == ["airports.csv"]

@@ -90,11 +90,22 @@ def test_a_root_without_a_bucket_is_refused(url: str) -> None:
 
 @pytest.mark.parametrize(
     "connection",
-    [Connection(endpoint="localhost:9000"), Connection(access_key_id="a"), Connection(secret_access_key="b")],
+    [
+        Connection(endpoint="localhost:9000"),
+        Connection(endpoint="https://user:hidden@localhost:9000"),
+        Connection(endpoint="user:hidden@localhost:9000"),
+        Connection(access_key_id="a"),
+        Connection(secret_access_key="b"),
+        Connection(timeout=float("nan")),
+        Connection(timeout=0),
+        Connection(deadline=-1),
+        Connection(deadline=float("inf")),
+    ],
 )
 def test_a_connection_that_cannot_work_is_refused(connection: Connection) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError) as caught:
         S3Store(HERE, connection=connection)
+    assert "hidden" not in str(caught.value)
 
 
 def test_an_object_key_counts_with_its_root() -> None:
