@@ -68,10 +68,10 @@ class Worker:
         except (EOFError, ConnectionError) as error:
             raise BenchmarkError(f"{self._contender.name}: its process died in {step}") from error
         if failure:
-            error = BenchmarkError(f"{self._contender.name}: {step} failed: {failure}")
+            failed = BenchmarkError(f"{self._contender.name}: {step} failed: {failure}")
             # For the terminal only: a report is shown to others, and holds no paths of this machine.
-            error.add_note(trace)
-            raise error
+            failed.add_note(trace)
+            raise failed
         return answer
 
 
