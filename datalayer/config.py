@@ -159,7 +159,25 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         except msgspec.ValidationError as error:
             if isinstance(error.__cause__, ConfigError):
                 raise error.__cause__ from None
-            raise ConfigError(f"{source}: {error}") from error
+            raise ConfigError(_unknown_key(document, source) or f"{source}: {error}") from error
+
+
+def _unknown_key(document: Mapping[str, Any], source: str) -> str | None:
+    # msgspec leaves the names of tiers and connections out of what it says.
+    tables: list[tuple[str, object, type[msgspec.Struct]]] = [("", document, Config)]
+    kinds: tuple[tuple[str, type[msgspec.Struct]], ...] = (("tiers", TierConfig), ("connections", Connection))
+    for table, kind in kinds:
+        named = document.get(table)
+        if isinstance(named, dict):
+            tables += [(f"{table}.{name}.", values, kind) for name, values in named.items()]
+    references = document.get("references")
+    if isinstance(references, list):
+        tables += [(f"references[{at}].", values, ReferencePrefix) for at, values in enumerate(references)]
+    for place, values, form in tables:
+        for key in values if isinstance(values, dict) else ():
+            if key not in form.__struct_fields__:
+                return f"{source}: unknown key {f'{place}{key}'!r}; the keys are {', '.join(form.__struct_fields__)}"
+    return None
 
 
 def _from_file(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -183,11 +201,8 @@ def _from_file(environ: Mapping[str, str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{path}: {error}") from error
         # Checked alone first, so that an error names the file and not what was merged over it.
-        unknown = {key for key in document if key not in Config.__struct_fields__}
-        if unknown:
-            raise ConfigError(
-                f"{path}: unknown key {min(unknown)!r}; the keys are {', '.join(Config.__struct_fields__)}"
-            )
+        if unknown := _unknown_key(document, str(path)):
+            raise ConfigError(unknown)
         _anchor(document, path.absolute().parent)
         return document
     return {}

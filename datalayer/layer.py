@@ -11,7 +11,7 @@ from datalayer.addresses.location import Location
 from datalayer.addresses.runs import LATEST
 from datalayer.config import Config, Connection, TierConfig
 from datalayer.designs import StorageDesign, storage_design
-from datalayer.errors import ConfigError
+from datalayer.errors import ConfigError, InvalidKeyError
 from datalayer.resolve.resolver import Resolver
 from datalayer.stores.base import Store, Tier
 from datalayer.stores.counting import CountingStore, Receipt
@@ -88,7 +88,8 @@ class DataLayer:
             if tier not in self._stores:
                 if not self.config.tiers:
                     message = (
-                        "no tier is configured: set tiers.cold.url or tiers.shared.url in datalayer.toml, "
+                        "no tier is configured: set tiers.cold.url or tiers.shared.url in ./datalayer.toml, "
+                        "~/.config/datalayer/datalayer.toml or the file that DATALAYER_CONFIG names, "
                         "or DATALAYER_TIERS__COLD__URL in the environment"
                     )
                     raise ConfigError(message)
@@ -118,8 +119,10 @@ class DataLayer:
 
         Raises:
             CommitConflictError: At the commit: a higher attempt has committed, or this one was fenced.
+            InvalidKeyError: It is no key.
             StoreError: The home store failed.
         """
+        _check_key(key)
         return self.publisher().publish(key, owner=owner, inputs=inputs, producer=producer)
 
     def publisher(self) -> Publisher:
@@ -137,9 +140,11 @@ class DataLayer:
             digest: Pin: the manifest must have this digest.
 
         Raises:
+            InvalidKeyError: It is no key.
             NotPublishedError: Nothing is committed there.
             VerificationError: The manifest is not valid, or not the pinned one.
         """
+        _check_key(key)
         return self._resolver.resolve(key, attempt=attempt, digest=digest)
 
     def latest(self, team: str, dag_id: str, task_id: str, map_index: int | None = None) -> Resolution:
@@ -233,3 +238,11 @@ class DataLayer:
 
             self._filesystem = TaskFileSystem(layer=self, skip_instance_cache=True)
         return self._filesystem
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, TaskKey):
+        raise InvalidKeyError(
+            f"{key!r} is no TaskKey: write TaskKey(team, dag_id, task_id, run=…), or TaskKey.parse(text) for an address as it is "
+            "printed. A short address is read with layer[text]"
+        )

@@ -195,7 +195,17 @@ def parse_short(text: str) -> tuple[str, str, str, str, int | None]:
     parts = match["path"].split("/") if match else []
     if match is None or len(parts) != 3:
         raise InvalidKeyError(
-            f"{text!r} is not a short address: write team/dag_id/task_id@RUN, where RUN is a date, run_id-…, or latest"
+            f"{text!r} is not a short address: write team/dag_id/task_id@RUN, where RUN is a date, run_id-…, or latest. "
+            "A full address is read by TaskKey.parse(text), and an attempt pinned with layer.resolve(key, attempt=…)"
+        )
+    if "@" in match["run"]:
+        raise InvalidKeyError(
+            f"{text!r}: an attempt is pinned in the full address only: /team/dag_id/task_id/RUN@ATTEMPT, as 'datalayer ls' and "
+            "'datalayer show' print RUN; in Python layer.resolve(key, attempt=…)"
+        )
+    if "/" in match["run"]:
+        raise InvalidKeyError(
+            f"{text!r} goes on after the run: in Python take an output from what the short address gives, layer[address][output]"
         )
     run = match["run"] if match["run"] == LATEST else run_from_person(match["run"])
     team, dag_id, task_id = (

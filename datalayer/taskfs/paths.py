@@ -64,6 +64,11 @@ def parse_path(text: str) -> TaskPath:
         InvalidKeyError: A component cannot be what its place says.
     """
     parts = text.split("/") if text else []
+    if len(parts) >= len(_LEVELS) and "@" in parts[2]:
+        raise InvalidKeyError(
+            f"task://{text}: the short form TASK@RUN has no place in a URI: write task://team/dag/task/RUN/output, where RUN is latest or "
+            "as 'datalayer ls' prints it, such as 20130101T000000Z"
+        )
     ids = tuple(decode_component(part, what) for part, what in zip(parts, _LEVELS, strict=False))
     if len(parts) <= len(_LEVELS):
         return TaskPath(text, ids)

@@ -47,3 +47,8 @@ def test_what_is_more_than_a_key(text: str) -> None:
 def test_what_is_none(text: str) -> None:
     with pytest.raises(InvalidKeyError):
         parse_address(text)
+
+
+def test_a_pin_in_the_short_form_names_the_full_one() -> None:
+    with pytest.raises(InvalidKeyError, match="/team/dag_id/task_id/RUN@ATTEMPT"):
+        parse_address("a/d/t@2013-01-01@2")

@@ -29,9 +29,14 @@ def test_explicit_wins_over_environment_and_that_over_the_file(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        ({"desing": "s3-poc"}, "desing"),
+        ({"desing": "s3-poc"}, "unknown key 'desing'; the keys are design, tiers"),
         ({"design": "hot"}, "unknown storage design 'hot'; the designs are s3-poc"),
-        ({"tiers": {"cold": {"url": "s3://b", "bucket": "x"}}}, "bucket"),
+        ({"tiers": {"cold": {"url": "s3://b", "bucket": "x"}}}, "unknown key 'tiers.cold.bucket'; the keys are url"),
+        ({"connections": {"lake": {"endpont": "x"}}}, "unknown key 'connections.lake.endpont'; the keys are endpoint"),
+        (
+            {"references": [{"prefix": "s3://b", "url": "x"}]},
+            r"unknown key 'references\[0\]\.url'; the keys are prefix",
+        ),
         ({"tiers": {"cold": {"url": 7}}}, "Expected `str`"),
         ({"tiers": {"warm": {"url": "s3://b"}}}, "unknown tier 'warm'"),
         ({"tiers": {"cold": {"url": "s3://b", "connection": "lake"}}}, r"add \[connections.lake\]"),
@@ -59,6 +64,9 @@ def test_unknown_variables_and_files_are_named(tmp_path: Path) -> None:
         Config.load(environ={"DATALAYER_CONFIG": str(broken)})
     broken.write_text('colour = "red"')
     with pytest.raises(ConfigError, match=r"broken\.toml: unknown key 'colour'"):
+        Config.load(environ={"DATALAYER_CONFIG": str(broken)})
+    broken.write_text('[connections.lake]\nendpont = "http://e"')
+    with pytest.raises(ConfigError, match=r"broken\.toml: unknown key 'connections\.lake\.endpont'"):
         Config.load(environ={"DATALAYER_CONFIG": str(broken)})
 
 

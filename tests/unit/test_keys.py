@@ -2,14 +2,16 @@
 
 import pickle
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datalayer import InvalidKeyError, OutputKey, RunId, TaskKey
+from datalayer import Config, DataLayer, InvalidKeyError, OutputKey, RunId, TaskKey, Tier
 from datalayer.addresses.keys import parse_short
+from datalayer.stores.memory import MemoryStore
 
 DATED = "20130101T000000Z"
 ids = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
@@ -152,3 +154,24 @@ def test_the_short_form_takes_what_people_write() -> None:
     for bad in ("a/b/c", "a/b@2013-01-01", "a/b/c@", "a/b/c@yesterday", "a/b/c@2013-01-01[x]"):
         with pytest.raises(InvalidKeyError):
             parse_short(bad)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a/b/c@2013-01-01@2", "layer.resolve"),
+        ("/a/b/c/20130101T000000Z@2", r"TaskKey\.parse"),
+        ("a/b/c@2013-01-01/default", r"layer\[address\]\[output\]"),
+    ],
+)
+def test_more_than_the_short_form_holds_is_shown_its_place(text: str, said: str) -> None:
+    with pytest.raises(InvalidKeyError, match=said):
+        parse_short(text)
+
+
+def test_an_address_where_a_key_belongs_is_refused_by_name() -> None:
+    layer = DataLayer(Config(), stores={Tier.COLD: MemoryStore()})
+    text: Any = "a/b/c@2013-01-01"
+    for call in (layer.publish, layer.resolve):
+        with pytest.raises(InvalidKeyError, match=r"'a/b/c@2013-01-01' is no TaskKey"):
+            call(text)

@@ -100,3 +100,8 @@ def test_only_the_first_pin_counts() -> None:
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(InvalidKeyError):
         parse_path(text)
+
+
+def test_the_short_form_in_a_uri_names_the_long_one() -> None:
+    with pytest.raises(InvalidKeyError, match="write task://team/dag/task/RUN/output"):
+        parse_path("a/d/t@2013-01-01/default")
