@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from datalayer.cli import care, publishing, reading
-from datalayer.cli.printing import print_json, printable
+from datalayer.cli.printing import print_error, print_line
 from datalayer.errors import ConfigError, DataLayerError
 
 if TYPE_CHECKING:
@@ -30,6 +30,14 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print_line(f"datalayer-tasks {version('datalayer-tasks')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _shared(
     config: Annotated[
@@ -42,6 +50,9 @@ def _shared(
         str | None,
         typer.Option(help="The storage design, instead of the configured one: s3-poc, s3-direct or shared-fs."),
     ] = None,
+    version: Annotated[  # noqa: ARG001  # its callback answers
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     r"""Task outputs, committed once and read in place.
 
@@ -84,10 +95,5 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _fail(error: Exception, *, as_json: bool) -> NoReturn:
-    retryable = isinstance(error, DataLayerError) and error.retryable
-    if as_json:
-        print_json({"error": {"type": type(error).__name__, "message": str(error), "retryable": retryable}})
-    typer.echo(f"error: {printable(str(error))}", err=True)
-    if retryable:
-        typer.echo("Running the same again can help.", err=True)
-    sys.exit(TEMPORARY if retryable else FAILED)
+    print_error(error, as_json=as_json)
+    sys.exit(TEMPORARY if isinstance(error, DataLayerError) and error.retryable else FAILED)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from datalayer.errors import DataLayerError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -77,6 +79,16 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
 def print_line(text: str) -> None:
     """Print a line on standard output."""
     typer.echo(printable(text))
+
+
+def print_error(error: Exception, *, as_json: bool) -> None:
+    """Print why a command failed on standard error, and on standard output too where JSON was asked for."""
+    retryable = isinstance(error, DataLayerError) and error.retryable
+    if as_json:
+        print_json({"error": {"type": type(error).__name__, "message": str(error), "retryable": retryable}})
+    typer.echo(f"error: {printable(str(error))}", err=True)
+    if retryable:
+        typer.echo("Running the same again can help.", err=True)
 
 
 def printable(text: str) -> str:

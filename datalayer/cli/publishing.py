@@ -10,14 +10,24 @@ import typer
 
 from datalayer.addresses.keys import DEFAULT_OUTPUT
 from datalayer.cli import addresses
-from datalayer.cli.printing import Json, bytes_text, files_text, print_json, print_line, printable, progress
-from datalayer.errors import ConfigError, InvalidKeyError, NotFoundError
+from datalayer.cli.printing import (
+    Json,
+    bytes_text,
+    files_text,
+    print_error,
+    print_json,
+    print_line,
+    printable,
+    progress,
+)
+from datalayer.errors import ConfigError, DataLayerError, InvalidKeyError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from datalayer.commit.output import OutputWriter
     from datalayer.handoff.context import TaskContext
+    from datalayer.handoff.report import TaskReport
 
 _PARALLEL = 8
 _CHUNK_BYTES = 4 << 20
@@ -45,7 +55,7 @@ def put(
 ) -> None:
     """Publish local files as a task's output: all of them become visible at once, or none.
 
-    What the task published before is superseded; who reads it keeps it.
+    What the task published before is superseded, its other outputs too; who reads it keeps it.
 
     datalayer put aviation/flights/extract@2013-01-01 flights.csv
 
@@ -128,7 +138,11 @@ def run(
         typer.Option(metavar="ADDRESS", help="Instead of a context: the task instance that the command produces."),
     ] = None,
     job_config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --task: its job_config (JSON): inputs and destinations.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --task: its job_config, inputs and destinations as JSON. docs/job-contract.md has an example.",
+        ),
     ] = None,
     owner: Annotated[
         str | None,
@@ -157,9 +171,16 @@ def run(
     With --json the report is the last thing on standard output.
     """
     from datalayer.handoff.context import layer_for
+    from datalayer.handoff.report import exit_code_for
     from datalayer.handoff.runner import run as run_job
 
-    told = _context(context, task, job_config, owner)
+    try:
+        told = _context(context, task, job_config, owner)
+        layer = layer_for(told)
+    except DataLayerError as error:
+        # Nothing has started, so there is no report; the exit code still says what kind of failure it was.
+        print_error(error, as_json=json)
+        raise typer.Exit(exit_code_for(error)) from error
     with progress("copying", quiet=json) as bars:
         last = {"done": 0, "step": ""}
 
@@ -169,13 +190,26 @@ def run(
             bars.add(now.done - last["done"])
             last["done"] = now.done
 
-        result = run_job(told, command, layer=layer_for(told), report_path=report, work_dir=work_dir, progress=moved)
+        result = run_job(told, command, layer=layer, report_path=report, work_dir=work_dir, progress=moved)
     if json:
         sys.stdout.buffer.write(result.report.encode())
         sys.stdout.buffer.flush()
+    else:
+        _say(result.report)
     if result.report.error:
         typer.echo(f"error: {printable(result.report.error.message)}", err=True)
     raise typer.Exit(result.exit_code)
+
+
+def _say(report: TaskReport) -> None:
+    # Not on standard output, which is the command's.
+    made = [
+        f"{name} ({files_text(output.files)}, {bytes_text(output.bytes)})" for name, output in report.outputs.items()
+    ]
+    if report.digest:
+        typer.echo(printable(f"committed {report.key}@{report.attempt}: {', '.join(made)}"), err=True)
+    for delivered in report.delivered:
+        typer.echo(printable(f"delivered {delivered.output} to {delivered.location}"), err=True)
 
 
 def _context(path: Path | None, task: str | None, job_config: Path | None, owner: str | None) -> TaskContext:
@@ -187,16 +221,20 @@ def _context(path: Path | None, task: str | None, job_config: Path | None, owner
         from datalayer.handoff.context import read_context
 
         return read_context(path)
-    import msgspec
-
+    from datalayer.handoff.fields import parse_json
     from datalayer.handoff.job_config import context_from_job_config
 
     document: Any = {}
     if job_config is not None:
         try:
-            document = msgspec.json.decode(job_config.read_bytes())
-        except msgspec.DecodeError as error:
-            raise ConfigError(f"--job-config {job_config} is no JSON document: {error}") from error
+            data = job_config.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"--job-config {job_config} cannot be read: {error.strerror}") from error
+        document = parse_json(data, f"--job-config {job_config}", ConfigError)
         if not isinstance(document, dict):
             raise ConfigError(f"--job-config {job_config} must hold an object, with the keys input and output")
-    return context_from_job_config(document, addresses.key_of(task or ""), owner=owner)
+    try:
+        key = addresses.key_of(task or "")
+    except InvalidKeyError as error:
+        raise ConfigError(f"--task: {error}") from error
+    return context_from_job_config(document, key, owner=owner)

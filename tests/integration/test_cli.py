@@ -258,6 +258,7 @@ def test_run_with_a_context(layer: DataLayer, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "context.json").write_text(json.dumps(context))
     ended = cli("run", "--context", "context.json", "--report", "report.json", "--", "sh", "-c", AWK)
     assert (ended.code, ended.out) == (0, "said\n")
+    assert ended.err == f"committed {late}@1: default (1 file, 5 B)\n"
     assert layer.resolve(late)["default"].read_bytes("late.csv") == b"UA,5\n"
     assert json.loads((tmp_path / "report.json").read_text())["state"] == "succeeded"
 
@@ -285,7 +286,9 @@ def test_run_ends_as_the_command_did(volume: DataLayer, cli: Cli) -> None:
         (("--context", "a", "--task", SHORT), "either --context FILE or --task ADDRESS"),
         (("--context", "a", "--owner", "x"), "go with --task"),
         (("--context", "nowhere.json"), "nowhere.json cannot be read"),
-        (("--task", SHORT, "--job-config", "bad.json"), "is no JSON document"),
+        (("--task", SHORT, "--job-config", "bad.json"), "is not valid JSON"),
+        (("--task", SHORT, "--job-config", "nowhere.json"), "nowhere.json cannot be read"),
+        (("--task", "aviation/flights"), "--task: 'aviation/flights' names no task instance"),
         (("--task", SHORT, "--job-config", "list.json"), "must hold an object"),
         (("--task", SHORT, "--job-config", "wrong.json"), "job_config"),
     ],
@@ -293,9 +296,15 @@ def test_run_ends_as_the_command_did(volume: DataLayer, cli: Cli) -> None:
 def test_what_cannot_be_run(volume: DataLayer, cli: Cli, tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
     for name, text in (("bad", "{"), ("list", "[]"), ("wrong", '{"inputs": 1}')):
         (tmp_path / f"{name}.json").write_text(text)
-    ended = cli("run", *arguments, "--", "true")
-    assert ended.code == 1
+    ended = cli("run", *arguments, "--json", "--", "true")
+    assert ended.code == 78
     assert said in ended.err
+    assert said in ended.json["error"]["message"]
+
+
+def test_the_version(cli: Cli) -> None:
+    ended = cli("--version")
+    assert (ended.code, ended.out.split()[0]) == (0, "datalayer-tasks")
 
 
 # verify, doctor, sweep, schema ----------------------------------------------------------------------------------------------------------
