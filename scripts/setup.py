@@ -107,6 +107,7 @@ def install(uv: Path) -> None:
     with locked(cache_dir() / "venv" / f"{hashlib.sha256(os.fsencode(VENV)).hexdigest()[:16]}.lock"):
         if stamp.exists() and stamp.read_text() == wanted:
             return
+        print(f"setup: packages into {VENV.name}; a few minutes the first time, and quiet meanwhile", flush=True)
         if not (VENV / "bin" / "python").exists():
             run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, VENV)
         # The machine's own certificates, as pip uses them: a company's proxy has its own.
