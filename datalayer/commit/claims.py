@@ -38,14 +38,13 @@ class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
     """The scheduler's id of the task instance, so that a resumed task finds its own attempt again."""
 
 
-def claim_attempt(store: Store, key: TaskKey, owner: str | None = None, *, renew: bool = False) -> tuple[Claim, bool]:
-    """Take the next attempt number of a task; return the claim that holds it, and whether it is one that was made before.
+def claim_attempt(store: Store, key: TaskKey, owner: str | None = None) -> Claim:
+    """Take the next attempt number of a task and return the claim that holds it.
 
     Args:
         store: The home store.
         key: The task.
-        owner: The scheduler's id of this try of the task instance. If it holds a claim already, that claim is returned.
-        renew: Take a new number even so.
+        owner: The scheduler's id of this try of the task instance, which :func:`find_claim` finds the claim by.
 
     Raises:
         PublishError: The numbers are taken faster than this can claim one.
@@ -60,12 +59,10 @@ def claim_attempt(store: Store, key: TaskKey, owner: str | None = None, *, renew
         except AlreadyExistsError:
             there = read_claim(store, key, number)
             if there and there.nonce == nonce:
-                return there, False  # Our own put, whose answer was lost.
-            if owner and not renew and (own := find_claim(store, key, owner)):
-                return own, True
+                return there  # Our own put, whose answer was lost.
             number = max(attempt_numbers(store, key), default=number) + 1
         else:
-            return claim, False
+            return claim
     raise PublishError(
         f"no attempt number of {key} could be claimed in {_MAX_ROUNDS} rounds: something creates claims without end there",
         key=str(key),

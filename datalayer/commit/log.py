@@ -97,10 +97,6 @@ class CommitLog(ABC):
             False if it has committed already, and is therefore left as it is.
         """
 
-    @abstractmethod
-    def is_fenced(self, number: int) -> bool:
-        """Whether an attempt was fenced. One that a higher attempt has superseded may not say so; it never commits either."""
-
     def _read(self, path: str) -> _Read | None:
         try:
             data, info = self._store.get(path)
@@ -188,10 +184,6 @@ class HeadObject(CommitLog):
             return True
         raise self._conflict(number, f"the head changed {_MAX_ROUNDS} times while it was being fenced")
 
-    def is_fenced(self, number: int) -> bool:
-        read = self._read(layout.head_path(self._key))
-        return read is not None and number in read.fenced
-
     def _decided(self, read: _Read, number: int, manifest: bytes) -> bool:
         if read.committed:
             # By the bytes: a nonce is the claim's, and a claim may have been found again by a second process.
@@ -265,10 +257,6 @@ class CommitFolder(CommitLog):
             read = self._read(path)
             return read is None or read.committed is None
         return True
-
-    def is_fenced(self, number: int) -> bool:
-        read = self._read(layout.commit_path(self._key, number))
-        return read is not None and read.committed is None
 
     def _refuse_if_superseded(self, number: int) -> None:
         for other in self._numbers():

@@ -179,11 +179,8 @@ class OutputWriter:
         with self._lock:
             self._sealed = reason
 
-    def finish(self, *, reconcile: bool = False) -> list[Entry]:
+    def finish(self) -> list[Entry]:
         """Return the entries of everything that landed, verified, sorted by name.
-
-        Args:
-            reconcile: Remove files of the folder that are not this writer's: a resumed attempt may have left some.
 
         Raises:
             PublishError: A file is still open.
@@ -196,8 +193,6 @@ class OutputWriter:
             )
         if self._list_with:
             self._list(checksums=self._list_with == "checksums")
-        elif reconcile:
-            self._remove_strangers()
         if not self._entries:
             raise self._error(
                 VerificationError,
@@ -300,10 +295,6 @@ class OutputWriter:
         for name, path in local.items():
             checksum = None if path is None else sums[path]
             self._entries[name] = Entry(layout.check_file_name(name), landed[name].size, checksum)
-
-    def _remove_strangers(self) -> None:
-        mine = {f"{self._folder}/{name}" for name in self._entries}
-        self._store.delete(info.path for info in list(self._store.list(self._folder)) if info.path not in mine)
 
     def _error(self, kind: type[PublishError], reason: str) -> PublishError:
         return kind(

@@ -11,7 +11,7 @@ import msgspec
 from datalayer.addresses import layout
 from datalayer.addresses.keys import DEFAULT_OUTPUT, check_output_name
 from datalayer.commit import wire
-from datalayer.commit.claims import Claim, claim_attempt
+from datalayer.commit.claims import Claim, attempt_numbers, claim_attempt, read_claim
 from datalayer.commit.index import encode_index
 from datalayer.commit.log import open_log
 from datalayer.commit.manifest import (
@@ -61,6 +61,7 @@ class Attempt:
         *,
         inputs: Iterable[Input] = (),
         producer: Producer | None = None,
+        attached: bool = False,
     ) -> None:
         self._home = home
         self._data = data
@@ -74,12 +75,9 @@ class Attempt:
         self._lock = threading.Lock()
         self._heartbeat = _Heartbeat(home, f"{layout.attempt_path(key, claim.attempt)}/{layout.ALIVE}")
         self.key = key
-        self.resumed = False
-        """Whether the claim was made before, so that the folder may hold files of an earlier start."""
         self.journal: Journal | None = None
         """Told of every file that is staged, where another process commits."""
-        self.claim_may_be_found = False
-        """Whether another process of the same owner may find the claim and go on with the attempt."""
+        self._attached = attached
 
     @property
     def number(self) -> int:
@@ -155,8 +153,8 @@ class Attempt:
             self._abandoned = True
             self._seal(_ABANDONED)
             try:
-                # Another process of the same owner may be at the same attempt. Either it has committed, or it must not any more.
-                if self.claim_may_be_found and not open_log(self._home, self.key).fence(self.number):
+                # The process that made the claim may be at the same attempt. Either it has committed, or it must not any more.
+                if self._attached and not open_log(self._home, self.key).fence(self.number):
                     return
             except DataLayerError:
                 return
@@ -182,13 +180,6 @@ class Attempt:
         """Verify what was staged and return the manifest with its bytes. What is staged stays as it is from here on, unless this raises."""
         if not self._outputs and not self._references:
             raise self._error("it has no output: call output(...) and write at least one file")
-        if self.resumed and open_log(self._home, self.key).attempt(self.number):
-            # Asked before anything is removed that an earlier start left: it may have been alive, and have committed that.
-            message = (
-                f"attempt {self.number} of {self.key} must not commit: another process of {self._claim.owner!r} has committed it. "
-                "Resolve the key instead"
-            )
-            raise CommitConflictError(message, key=str(self.key), attempt=self.number)
         self._seal(_BEGUN)
         try:
             outputs = {
@@ -235,7 +226,7 @@ class Attempt:
                 continue
 
     def _finished(self, writer: OutputWriter) -> Output:
-        entries = writer.finish(reconcile=self.resumed)
+        entries = writer.finish()
         size = sum(entry.length for entry in entries)
         output = Output(FILES, writer.tier, len(entries), size, rows=writer.rows, schema=writer.schema, entries=entries)
         return self._with_index(writer.name, output)
@@ -264,44 +255,44 @@ class Publisher:
         owner: str | None = None,
         inputs: Iterable[Input] = (),
         producer: Producer | None = None,
-        renew: bool = False,
     ) -> Attempt:
         """Claim the next attempt of a task and return it.
 
         Args:
             key: The task.
-            owner: The scheduler's id of the task instance; a claim that it holds already is found again, unless that attempt was given up.
+            owner: The scheduler's id of the task instance. An attempt that it began before is fenced: its files never mix with this one's,
+                whether or not that start is still alive. To go on with it instead, :meth:`attach` to the claim that ``find_claim`` finds.
             inputs: Upstream outputs that the attempt reads: its lineage.
             producer: Who makes it.
-            renew: Fence an attempt that the owner holds already and take another: for a job that starts from the beginning, and must not mix
-                its files with those of an earlier start, which may even be alive.
 
         Raises:
             InvalidKeyError: The address is too long below this root.
             CommitConflictError: The owner's attempt has committed already.
         """
         layout.check_object_path(self._home.location(f"{layout.attempt_path(key, 10**6)}/{layout.CLAIM}").path)
-        claim, resumed = claim_attempt(self._home, key, owner)
-        if resumed:
-            log = open_log(self._home, key)
-            if log.attempt(claim.attempt) or (renew and not log.fence(claim.attempt)):
-                message = (
-                    f"task instance {owner!r} has committed attempt {claim.attempt} of {key} already, "
-                    "and a commit is final. Resolve the key instead"
-                )
-                raise CommitConflictError(message, key=str(key), attempt=claim.attempt)
-            if renew or log.is_fenced(claim.attempt):
-                claim, resumed = claim_attempt(self._home, key, owner, renew=True)
-        attempt = Attempt(self._home, self._data, claim, key, inputs=inputs, producer=producer)
-        attempt.resumed = resumed
-        attempt.claim_may_be_found = owner is not None
-        return attempt
+        claim = claim_attempt(self._home, key, owner)
+        if owner is not None and claim.attempt > 1:
+            self._fence_earlier(key, owner, claim.attempt)
+        return Attempt(self._home, self._data, claim, key, inputs=inputs, producer=producer)
 
     def attach(
         self, key: TaskKey, claim: Claim, *, inputs: Iterable[Input] = (), producer: Producer | None = None
     ) -> Attempt:
-        """Return the attempt of a claim that was made before, by this process or another."""
-        return Attempt(self._home, self._data, claim, key, inputs=inputs, producer=producer)
+        """Return the attempt of a claim that was made before, by this process or another. One process at a time may stage under it."""
+        return Attempt(self._home, self._data, claim, key, inputs=inputs, producer=producer, attached=True)
+
+    def _fence_earlier(self, key: TaskKey, owner: str, number: int) -> None:
+        for earlier in sorted(attempt_numbers(self._home, key), reverse=True):
+            if earlier >= number:
+                continue
+            claim = read_claim(self._home, key, earlier)
+            if claim is None or claim.owner != owner or open_log(self._home, key).fence(earlier):
+                continue
+            raise CommitConflictError(
+                f"task instance {owner!r} has committed attempt {earlier} of {key} already, and a commit is final. Resolve the key instead",
+                key=str(key),
+                attempt=earlier,
+            )
 
 
 def _is_old(claim: Claim) -> bool:

@@ -32,7 +32,7 @@ def begin_attempt(layer: DataLayer, context: TaskContext, pinned: list[PinnedInp
     lineage = [one.resolution.pin(one.alias) for one in pinned]
     producer = _producer(context)
     if context.attempt is None:
-        return publisher.publish(key, owner=context.owner, inputs=lineage, producer=producer, renew=True)
+        return publisher.publish(key, owner=context.owner, inputs=lineage, producer=producer)
     number = context.attempt.number
     claim = read_claim(layer.home, key, number)
     if claim is None or claim.nonce != context.attempt.nonce:

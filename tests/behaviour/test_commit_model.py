@@ -79,8 +79,7 @@ class CommitModel(RuleBasedStateMachine):
 
     @rule(target=claims)
     def claim(self) -> Claim:
-        claim, resumed = claim_attempt(self.store, KEY)
-        assert not resumed
+        claim = claim_attempt(self.store, KEY)
         assert claim.attempt > max(self.numbers, default=0), "a number was given out twice"
         self.numbers.add(claim.attempt)
         return claim
@@ -114,7 +113,7 @@ class CommitModel(RuleBasedStateMachine):
             self.store.script.clear()
 
     def rival_commits(self) -> None:
-        claim, _ = claim_attempt(self.store.inner, KEY)
+        claim = claim_attempt(self.store.inner, KEY)
         self.numbers.add(claim.attempt)
         open_log(self.store.inner, KEY).commit(claim.attempt, manifest_of(claim))
         self.acknowledged.add(claim.attempt)

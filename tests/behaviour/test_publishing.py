@@ -21,6 +21,7 @@ from datalayer import (
     VerificationError,
 )
 from datalayer.addresses import layout
+from datalayer.commit.claims import find_claim
 from datalayer.commit.publisher import MAX_INLINE_ENTRIES
 from tests.behaviour.conftest import volume_layer
 
@@ -170,17 +171,43 @@ def test_an_output_of_many_files_has_an_index_and_the_head_stays_small(layer: Da
         _ = DataLayer(layer.config, stores={layer.home_tier: layer.home}).resolve(key)["default"].files
 
 
-def test_a_task_instance_finds_its_claim_again_and_cannot_commit_twice(layer: DataLayer, key: TaskKey) -> None:
+def test_a_task_instance_that_starts_again_fences_what_it_began(layer: DataLayer, key: TaskKey) -> None:
     first = layer.publish(key, owner="ti-1")
     first.output().put("left-over", b"1")
-    assert layer.publish(key, owner="ti-2").number == 2
+    other = layer.publish(key, owner="ti-2")
     with layer.publish(key, owner="ti-1") as again:
-        assert again.number == 1
+        assert again.number == 3
         again.output().put("a", b"2")
+    first.output().put("more", b"1")
+    with pytest.raises(CommitConflictError):
+        first.commit()
     assert list(layer.resolve(key)["default"].files) == ["a"]
-    assert [path.rpartition("/")[2] for path in staged(layer, key, 1)] == ["a"]
-    with pytest.raises(CommitConflictError, match="has committed attempt 1 .* already"):
+    with pytest.raises(CommitConflictError, match="has committed attempt 3 .* already"):
         layer.publish(key, owner="ti-1")
+    other.output().put("a", b"3")
+    with pytest.raises(CommitConflictError, match="attempt 3 has committed"):
+        other.commit()
+
+
+def test_the_first_start_of_a_task_instance_fences_nobody_else(layer: DataLayer, key: TaskKey) -> None:
+    one, two = layer.publish(key, owner="ti-1"), layer.publish(key, owner="ti-2")
+    for attempt in (one, two):
+        attempt.output().put("a", attempt.claim.owner.encode() if attempt.claim.owner else b"")
+        attempt.commit()
+    assert layer.resolve(key)["default"].read_bytes("a") == b"ti-2"
+
+
+def test_a_reattached_task_finds_its_own_claim(layer: DataLayer, key: TaskKey) -> None:
+    layer.publish(key, owner="ti-1").output().put("staged", b"1")
+    layer.publish(key, owner="ti-2")
+    claim = find_claim(layer.home, key, "ti-1")
+    assert claim is not None
+    with layer.publisher().attach(key, claim) as attempt:
+        assert attempt.number == 1
+        assert [path.rpartition("/")[2] for path in staged(layer, key, 1)] == ["staged"], "a live folder was wiped"
+        attempt.output().put("a", b"2")
+    assert layer.resolve(key).attempt == 1
+    assert find_claim(layer.home, key, "ti-3") is None
 
 
 def test_latest_is_the_newest_committed_dated_run(layer: DataLayer) -> None:
