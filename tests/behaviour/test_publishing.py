@@ -178,9 +178,9 @@ def test_a_task_instance_that_starts_again_fences_what_it_began(layer: DataLayer
     with layer.publish(key, owner="ti-1") as again:
         assert again.number == 3
         again.output().put("a", b"2")
-    first.output().put("more", b"1")
-    with pytest.raises(CommitConflictError):
-        first.commit()
+        first.output().put("more", b"1")
+        with pytest.raises(CommitConflictError, match="fenced"):
+            first.commit()
     assert list(layer.resolve(key)["default"].files) == ["a"]
     with pytest.raises(CommitConflictError, match="has committed attempt 3 .* already"):
         layer.publish(key, owner="ti-1")
