@@ -44,6 +44,8 @@ class OutputFile(io.BufferedIOBase):
     def write(self, data: Buffer, /) -> int:
         if self._ended:
             raise ValueError(f"file {self.name!r} is closed")
+        if isinstance(data, str):
+            raise TypeError(f"file {self.name!r} takes bytes, not text: open it with mode 'w' for text")
         view = memoryview(data).cast("B")
         if len(view) >= _BUFFER_BYTES:
             self._drain()

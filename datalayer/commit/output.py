@@ -96,7 +96,10 @@ class OutputWriter:
             InvalidKeyError: The name cannot be a file's.
             PublishError: The attempt has ended, or this file is being written already.
         """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"file {name!r} takes bytes, not {type(data).__name__}: use open(name, 'w') for text")
         path = self._begin(name)
+        data = bytes(data)
         try:
             info = self._store.put(path, data)
             crc = Crc32c()

@@ -66,7 +66,8 @@ class Attempt:
         self._home = home
         self._data = data
         self._claim = claim
-        self._inputs = list(inputs)
+        self._inputs: list[Input] = []
+        self.read(*inputs)
         self._producer = producer or Producer(owner=claim.owner)
         self._outputs: dict[str, OutputWriter] = {}
         self._references: dict[str, Output] = {}
@@ -118,6 +119,11 @@ class Attempt:
 
     def read(self, *inputs: Input) -> None:
         """Add to the lineage: upstream outputs that this attempt reads."""
+        for one in inputs:
+            if not isinstance(one, Input):
+                raise TypeError(
+                    f"an input is {one!r}: give resolution.pin(alias), which names the attempt that is read"
+                )
         self._inputs += inputs
 
     def commit(self) -> Manifest:

@@ -154,6 +154,8 @@ def decode_context(data: bytes, what: str = "the context") -> TaskContext:
     if len(data) > _MAX_BYTES:
         raise HandoffError(f"{what} has {len(data)} bytes; the limit is {_MAX_BYTES}")
     document = parse_json(data, what, HandoffError)
+    if isinstance(document, dict) and "version" not in document and document.keys() <= {"input", "output"}:
+        raise HandoffError(f"{what} looks like a job_config, which names no task: use --task KEY --job-config FILE")
     context = convert(document, TaskContext, what, HandoffError, strict=not is_newer_minor(data, what))
     check_context(context, what)
     return context

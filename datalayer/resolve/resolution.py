@@ -204,8 +204,10 @@ class ResolvedOutput:
         try:
             return self.files[name]
         except KeyError:
+            names = sorted(self.files)
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             raise NotFoundError(
-                f"{self.key} has no file {name!r}; it has {self.output.files} others",
+                f"{self.key} has no file {name!r}; it has {', '.join(names[:5])}{more}",
                 tier=self.tier.value,
                 location=str(self.location),
             ) from None

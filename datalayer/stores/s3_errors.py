@@ -50,7 +50,8 @@ _Kind = type[StoreError] | type[ConfigError] | type[InvalidKeyError]
 
 _BY_CODE: dict[str, tuple[_Kind, str]] = {
     "NoSuchKey": (NotFoundError, "no such object"),
-    "NoSuchBucket": (NotFoundError, "there is no such bucket; make it, or correct the url"),
+    # Not NotFoundError: a reader would take it for an output that nobody has published yet.
+    "NoSuchBucket": (ConfigError, "there is no such bucket; make it, or correct the url"),
     "NoSuchUpload": (
         StoreUnavailableError,
         "the upload is gone: a request whose answer was lost has completed it, or a sweep with too short a TTL has ended it",

@@ -90,7 +90,7 @@ def test_a_rerun_supersedes_and_an_earlier_reader_keeps_its_view(layer: DataLaye
     assert before["default"].read_bytes("a") == b"old"
     assert before["default"].read_bytes("only_old") == b"1"
     assert after["default"].read_bytes("a") == b"new"
-    with pytest.raises(NotFoundError, match="has no file 'only_old'"):
+    with pytest.raises(NotFoundError, match="has no file 'only_old'; it has a"):
         after["default"].open("only_old")
 
 
@@ -208,6 +208,19 @@ def test_a_reattached_task_finds_its_own_claim(layer: DataLayer, key: TaskKey) -
         attempt.output().put("a", b"2")
     assert layer.resolve(key).attempt == 1
     assert find_claim(layer.home, key, "ti-3") is None
+
+
+def test_wrong_types_are_told_what_to_give_instead(layer: DataLayer, key: TaskKey) -> None:
+    publish(layer, key, a=b"1")
+    with layer.publish(key) as attempt:
+        with pytest.raises(TypeError, match=r"use open\(name, 'w'\) for text"):
+            attempt.output().put("a", "text")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="mode 'w' for text"), attempt.output().open("b") as file:
+            file.write("text")  # type: ignore[call-overload]
+        with pytest.raises(TypeError, match=r"give resolution\.pin\(alias\)"):
+            attempt.read(layer.resolve(key))  # type: ignore[arg-type]
+        attempt.output().put("c", bytearray(b"1"))  # type: ignore[arg-type]
+    assert list(layer.resolve(key)["default"].files) == ["c"]
 
 
 def test_latest_is_the_newest_committed_dated_run(layer: DataLayer) -> None:

@@ -16,7 +16,7 @@ import pytest
 from datalayer import StoreTimeoutError, StoreUnavailableError
 from datalayer.addresses.location import Location
 from datalayer.config import Connection
-from datalayer.errors import AlreadyExistsError, NotFoundError, PermissionDeniedError, StoreError
+from datalayer.errors import AlreadyExistsError, ConfigError, PermissionDeniedError, StoreError
 from datalayer.stores.s3 import S3Store
 from datalayer.stores.s3_writer import PART
 from tests.behaviour.stores import s3_store
@@ -88,7 +88,7 @@ def test_wrong_credentials_are_named(versitygw: S3Server, call: Callable[[S3Stor
 
 @pytest.mark.parametrize("call", [call for name, call in CALLS.items() if name not in {"head", "copy"}])
 def test_a_missing_bucket_is_told_from_a_missing_object(versitygw: S3Server, call: Callable[[S3Store], object]) -> None:
-    with pytest.raises(NotFoundError, match="no such bucket"):
+    with pytest.raises(ConfigError, match="no such bucket"):
         call(s3_store(versitygw, "no-such-bucket"))
 
 

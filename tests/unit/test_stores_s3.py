@@ -40,7 +40,7 @@ def answer(status: int, code: str = "") -> Exception:
     [
         (answer(404, "NoSuchKey"), NotFoundError, "no such object"),
         (answer(404), NotFoundError, "no such object"),
-        (answer(404, "NoSuchBucket"), NotFoundError, "no such bucket; make it"),
+        (answer(404, "NoSuchBucket"), ConfigError, "no such bucket; make it"),
         (answer(403, "AccessDenied"), PermissionDeniedError, "policy"),
         (answer(403), PermissionDeniedError, "access_key_id"),
         (answer(403, "SignatureDoesNotMatch"), PermissionDeniedError, "secret_access_key"),
