@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-import os
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from datalayer.errors import StoreError, TransientStoreError, VerificationError
 from datalayer.stores.base import ObjectInfo
+from datalayer.stores.positioned import PositionedFile
 from datalayer.stores.s3_errors import refusal, s3_errors
 
 if TYPE_CHECKING:
@@ -251,32 +251,14 @@ def _cut(data: bytes, size: int) -> list[bytes]:
     return [data] if len(data) < 2 * size else [data[at : at + size] for at in range(0, len(data), size)]
 
 
-class PinnedFile(io.RawIOBase):
+class PinnedFile(PositionedFile):
     """A pinned object as a file. Reads that follow each other fetch ever more at once; large ones are read side by side."""
 
     def __init__(self, pinned: PinnedObject) -> None:
-        super().__init__()
+        super().__init__(pinned.info.size)
         self._pinned = pinned
-        self._size = pinned.info.size
-        self._position = 0
         self._window = _FIRST_WINDOW
         self._expected = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        target = offset + (0, self._position, self._size)[whence]
-        if target < 0:
-            raise ValueError(f"negative position {target}")
-        self._position = target
-        return target
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")

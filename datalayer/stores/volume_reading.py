@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 from typing import TYPE_CHECKING, TypeVar
 
 from datalayer.errors import StoreError, VerificationError
+from datalayer.stores.positioned import PositionedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ def read_exactly(file: int, start: int, length: int, location: Location) -> byte
     return b"".join(parts)
 
 
-class VolumeFile(io.RawIOBase):
+class VolumeFile(PositionedFile):
     """A file of a volume, read by position.
 
     Args:
@@ -75,34 +75,18 @@ class VolumeFile(io.RawIOBase):
     """
 
     def __init__(self, opening: Callable[[], tuple[int, ObjectInfo]], failing: Callable[[OSError], Exception]) -> None:
-        super().__init__()
+        # Before anything can fail: closing an object that was never opened must find it so.
         self._file = -1
         self._opening = opening
         self._failing = failing
-        self._position = 0
         self._file, self._info = opening()
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        target = offset + (0, self._position, self._info.size)[whence]
-        if target < 0:
-            raise ValueError(f"negative position {target}")
-        self._position = target
-        return target
+        super().__init__(self._info.size)
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
-        if not view.nbytes or self._position >= self._info.size:
+        if not view.nbytes or self._position >= self._size:
             return 0
-        view = view[: self._info.size - self._position]
+        view = view[: self._size - self._position]
         try:
             got = reopening(lambda: self._read(view))
         except StoreError:
@@ -111,7 +95,7 @@ class VolumeFile(io.RawIOBase):
             raise self._failing(error) from error
         if not got:
             raise VerificationError(
-                f"{self._info.path} ends at byte {self._position}, before its size of {self._info.size} bytes when it was opened"
+                f"{self._info.path} ends at byte {self._position}, before its size of {self._size} bytes when it was opened"
             )
         self._position += got
         return got
