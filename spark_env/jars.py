@@ -37,7 +37,7 @@ _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencie
 def pom() -> str:
     """The Maven project whose dependencies are the jars."""
     return (
-        '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
+        "<project><modelVersion>4.0.0</modelVersion>"
         "<groupId>datalayer</groupId><artifactId>spark-jars</artifactId><version>1</version><packaging>pom</packaging>"
         "<dependencies>\n"
         + "".join(_dependency(*which, (("*", "*"),)) for which in _ALONE)
