@@ -76,8 +76,8 @@ class S3Clients:
         max_backoff = min(_MAX_BACKOFF_SECONDS, self.deadline / 10)
         config: dict[str, Any] = {
             "region": self.region or _DEFAULT_REGION,
-            # Every PUT, and every part, carries its SHA-256, and is signed with it. Seen: AWS and versitygw 1.8 refuse bytes that do not
-            # match (BadDigest, XAmzContentSHA256Mismatch), in PUTs and parts; moto 5.2 stores them unchecked.
+            # Every PUT, and every part, carries its SHA-256, and is signed with it. Seen: versitygw 1.8 refuses a PUT whose bytes do not
+            # match (XAmzContentSHA256Mismatch); moto 5.2 stores them unchecked. AWS documents the refusal (BadDigest) for PUTs and parts.
             "checksum_algorithm": "SHA256",
             "conditional_put": "etag",
         }
