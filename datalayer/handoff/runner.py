@@ -125,6 +125,10 @@ def run(
     except Exception as error:  # noqa: BLE001  # whatever it is, the report is how it gets out
         report.exit_code = exit_code_for(error)
         report.error = describe(error)
+        if report.digest is not None:
+            # Whoever reads only this must not run the job again for what is there.
+            told = f"{report.error.message}. The outputs of attempt {report.attempt} are committed; what failed is their delivery"
+            report.error = msgspec.structs.replace(report.error, message=told)
     report.receipt = layer.receipt.by_tier()
     report.seconds["total"] = round(time.monotonic() - started, 3)
     if report_path is not None:

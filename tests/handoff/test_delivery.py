@@ -469,6 +469,8 @@ def test_a_delivery_that_failed_is_made_up_for_without_running_the_job_again(
     assert (result.exit_code, report.state) == (77, "failed")
     # Committed all the same, and the report says so.
     assert report.digest == proxied.layer.resolve(KEY).digest
+    assert report.error is not None
+    assert "The outputs of attempt 1 are committed; what failed is their delivery" in report.error.message
     assert report.delivered == []
     fault_proxy.reset()
     again = bench.shell(f"touch {tmp_path}/started", context)
