@@ -108,7 +108,7 @@ def read_success(session: SparkSession, uri: str) -> str | None:
     # Through the engine that wrote it: only that is sure to have a way there.
     jvm: Any = session._jvm  # noqa: SLF001 - PySpark has no public way to a Hadoop file system
     path = jvm.org.apache.hadoop.fs.Path(f"{uri}/{SUCCESS}")
-    hadoop = session.sparkContext._jsc.hadoopConfiguration()  # noqa: SLF001
+    hadoop = session.sparkContext._jsc.hadoopConfiguration()  # noqa: SLF001 - as above
     try:
         stream = path.getFileSystem(hadoop).open(path)
     except spark_errors() as error:

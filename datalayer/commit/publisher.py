@@ -24,7 +24,7 @@ from datalayer.commit.manifest import (
     Producer,
     check_entries,
 )
-from datalayer.commit.output import Journal, OutputWriter
+from datalayer.commit.output import OutputWriter
 from datalayer.errors import CommitConflictError, DataLayerError, PublishError
 
 if TYPE_CHECKING:
@@ -76,8 +76,6 @@ class Attempt:
         self._lock = threading.Lock()
         self._heartbeat = _Heartbeat(home, f"{layout.attempt_path(key, claim.attempt)}/{layout.ALIVE}")
         self.key = key
-        self.journal: Journal | None = None
-        """Told of every file that is staged, where another process commits."""
         self._attached = attached
 
     @property
@@ -100,7 +98,7 @@ class Attempt:
         if name not in self._outputs:
             check_output_name(name)
             self._refuse_if_ended()
-            self._outputs[name] = OutputWriter(self._data, self.key, self.number, name, self.journal)
+            self._outputs[name] = OutputWriter(self._data, self.key, self.number, name)
         return self._outputs[name]
 
     def refer(self, name: str, tier: str, location: Location, entries: list[Entry]) -> None:

@@ -89,9 +89,9 @@ class JournaledOutput(OutputWriter):
             self._folder = folder
 
     def open(self, name: str, mode: str = "wb") -> BinaryIO | TextIO:  # type: ignore[override]  # the overloads are the base's
-        file = super().open(name, mode)  # type: ignore[call-overload]
+        file = super().open(name, mode)  # type: ignore[call-overload]  # either mode, which overloads cannot say
         self._records.add(Record(self.name, begun=name))
-        return file  # type: ignore[no-any-return]
+        return file  # type: ignore[no-any-return]  # for the same reason
 
     def write_table(self, table: pyarrow.Table, name: str = "part-0.parquet") -> None:
         super().write_table(table, name)

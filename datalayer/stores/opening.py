@@ -34,7 +34,7 @@ def open_root(config: Config, settings: TierConfig, tier: Tier, name: str) -> St
     """
     try:
         # A tier's url without a scheme is a folder; dots in it are a person's shorthand, not part of a location.
-        url = settings.url if "://" in settings.url or not settings.url else os.path.abspath(settings.url)  # noqa: PTH100
+        url = settings.url if "://" in settings.url or not settings.url else os.path.abspath(settings.url)  # noqa: PTH100  # pathlib keeps the dots
         root = Location.parse(url)
     except InvalidKeyError as error:
         raise ConfigError(f"{name}.url: {error}") from error

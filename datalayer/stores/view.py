@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from fsspec import AbstractFileSystem
 
 from datalayer.errors import NotFoundError
+from datalayer.stores.view_ranges import read_ranges
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from datalayer.stores.base import ObjectInfo, Store
-
-_READERS = 16
 
 
 class StoreFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
@@ -93,19 +91,7 @@ class StoreFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships
         **_: Any,
     ) -> list[Any]:
         """Return many ranges, read side by side."""
-        starts = starts if isinstance(starts, list) else [starts] * len(paths)
-        ends = ends if isinstance(ends, list) else [ends] * len(paths)
-
-        def read(wanted: tuple[str, int | None, int | None]) -> Any:
-            try:
-                return self.cat_file(*wanted)
-            except Exception as error:
-                if on_error == "return":
-                    return error
-                raise
-
-        with ThreadPoolExecutor(_READERS) as pool:
-            return list(pool.map(read, zip(paths, starts, ends, strict=True)))
+        return read_ranges(self.cat_file, paths, starts, ends, on_error)
 
     def _open(self, path: str, mode: str = "rb", **_: Any) -> BinaryIO:
         if mode != "rb":

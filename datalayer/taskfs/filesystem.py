@@ -15,6 +15,7 @@ from fsspec.utils import glob_translate, stringify_path
 from datalayer.addresses.runs import LATEST
 from datalayer.commit.manifest import REFERENCE
 from datalayer.errors import InvalidKeyError, NotFoundError, NotPublishedError, NotSupportedError, VerificationError
+from datalayer.stores.view_ranges import read_ranges
 from datalayer.taskfs import tree
 from datalayer.taskfs.paths import TaskPath, parse_path
 
@@ -222,19 +223,7 @@ class TaskFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships 
         **_: Any,
     ) -> list[Any]:
         """Return many ranges, read side by side."""
-        starts = starts if isinstance(starts, list) else [starts] * len(paths)
-        ends = ends if isinstance(ends, list) else [ends] * len(paths)
-
-        def read(wanted: tuple[str, int | None, int | None]) -> Any:
-            try:
-                return self.cat_file(*wanted)
-            except Exception as error:
-                if on_error == "return":
-                    return error
-                raise
-
-        with ThreadPoolExecutor(_READERS, "datalayer-read") as pool:
-            return list(pool.map(read, zip(paths, starts, ends, strict=True)))
+        return read_ranges(self.cat_file, paths, starts, ends, on_error)
 
     def get(self, rpath: Any, lpath: Any, *args: Any, **options: Any) -> Any:
         """As fsspec's. A folder is downloaded from one attempt."""
