@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from benchmarks.origin import Door
-from datalayer.commit.checksum import Crc32c
+from datalayer.stores.checksum import Crc32c
 
 
 class Sink:

@@ -14,6 +14,10 @@
     [connections.lake]
     endpoint = "https://s3.eu-west-1.amazonaws.com"
 
+    [hot]
+    url = "alluxio://alluxio-master:19998/outputs"
+    proxy = "http://alluxio-proxy:39999"
+
     [[references]]
     prefix = "s3://raw/events/"
     connection = "lake"
@@ -27,6 +31,7 @@ file lies, any other from the working directory.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +48,13 @@ _PREFIX = "DATALAYER_"
 # Variables of the job contract and of the test suite, which are no configuration keys.
 _NOT_CONFIG = ("CONFIG", "CONTEXT", "IN", "OUT", "REPORT", "CACHE")
 _NOT_CONFIG_PREFIXES = ("TEST_", "INTERNAL_")
+_LONGEST_SECONDS = 3600
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?))?B?", re.IGNORECASE)
+_DURABLE = ("CACHE_THROUGH", "THROUGH")
+_NOT_DURABLE = {
+    "MUST_CACHE": "holds data in Alluxio alone, where a worker's end loses it",
+    "ASYNC_THROUGH": "writes to S3 some time after it has said that all is written",
+}
 
 
 class Connection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -83,6 +95,72 @@ class ReferencePrefix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """A name in ``connections``; without one, the AWS environment's own."""
 
 
+class HotConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where copies of committed outputs are held under the design ``hot-cold``."""
+
+    url: str | None = None
+    """A folder of this machine; or ``alluxio://master:19998/folder``, the Alluxio folder under which ``tiers.cold.url`` is mounted. By
+    default a folder of this user's, in the system's place for caches."""
+    proxy: str | None = None
+    """Alluxio's proxy, ``http://host:39999``."""
+    mount: str | None = None
+    """Where Alluxio's FUSE shows that folder on this machine, if it does."""
+    budget: str | int = "10GB"
+    """Bytes of copies, at most: a number, or one with KB, MB, GB, TB (powers of 1,000) or KiB, MiB, GiB, TiB (of 1,024)."""
+    write_type: str | None = None
+    """In Alluxio's words: ``CACHE_THROUGH`` makes the copy of an output when it is written, ``THROUGH`` when it is first read or warmed. By
+    default CACHE_THROUGH for a folder, THROUGH for Alluxio."""
+    timeout: float = 1.5
+    """Seconds that a request to Alluxio may take; then the cold tier is read instead."""
+
+    def __post_init__(self) -> None:
+        if self.write_type in _NOT_DURABLE:
+            raise ConfigError(
+                f"hot.write_type: {self.write_type} {_NOT_DURABLE[self.write_type]}, and an output is durable on the cold tier before it "
+                f"is committed. Use {' or '.join(_DURABLE)}"
+            )
+        if self.write_type is not None and self.write_type not in _DURABLE:
+            raise ConfigError(f"hot.write_type: unknown write type {self.write_type!r}; use {' or '.join(_DURABLE)}")
+        if self.alluxio:
+            if not self.proxy:
+                raise ConfigError("hot.proxy: Alluxio is read through its proxy; set it to http://host:39999")
+            if not self.proxy.startswith(("http://", "https://")) or "@" in self.proxy:
+                raise ConfigError("hot.proxy: write a URL that begins with http:// or https://, without a user in it")
+        elif self.url and "://" in self.url and not self.url.startswith("file://"):
+            raise ConfigError(f"hot.url: {self.url!r} is no hot tier; use alluxio://master:19998/folder, or a folder")
+        elif self.proxy or self.mount:
+            raise ConfigError(f"hot.{'proxy' if self.proxy else 'mount'}: only with hot.url = alluxio://…")
+        if not 0 < self.timeout <= _LONGEST_SECONDS:
+            raise ConfigError(f"hot.timeout: write seconds, more than 0 and at most {_LONGEST_SECONDS}")
+        if self.budget_bytes <= 0:
+            raise ConfigError("hot.budget: write how many bytes of copies there may be, like 10GB")
+
+    @property
+    def alluxio(self) -> bool:
+        """Whether copies are held by Alluxio, and not in a folder."""
+        return self.url is not None and self.url.startswith("alluxio://")
+
+    @property
+    def write_through(self) -> bool:
+        """Whether a copy is made of what is written."""
+        return self.write_type == "CACHE_THROUGH" if self.write_type else not self.alluxio
+
+    @property
+    def budget_bytes(self) -> int:
+        """Bytes of copies, at most.
+
+        Raises:
+            ConfigError: The budget is no number of bytes.
+        """
+        if isinstance(self.budget, int):
+            return self.budget
+        found = _SIZE.fullmatch(self.budget.strip())
+        if found is None:
+            raise ConfigError(f"hot.budget: {self.budget!r} is no number of bytes; write one like 500MB or 10GB")
+        number, prefix, binary = found.groups()
+        return int(float(number) * (1024 if binary else 1000) ** (" KMGT".index((prefix or " ").upper())))
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A whole configuration. ``Config.load()`` reads it; ``Config(...)`` builds one by hand.
 
@@ -95,6 +173,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     connections: dict[str, Connection] = {}
     home: str | None = None
     """The tier where manifests live; by default cold where it is configured, else the design's own."""
+    hot: HotConfig | None = None
+    """Where copies are held; only read under a design that has a hot tier."""
     references: list[ReferencePrefix] = []
     """Where data may lie that an output refers to."""
     cache: str | None = None
@@ -102,7 +182,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     def __post_init__(self) -> None:
         design = storage_design(self.design)
-        names = {tier.value for tier in Tier}
+        if Tier.HOT.value in self.tiers or self.home == Tier.HOT.value:
+            raise ConfigError("tiers.hot: a hot tier holds copies only; configure it as [hot]")
+        names = {tier.value for tier in Tier} - {Tier.HOT.value}
         for name in [*self.tiers, *([self.home] if self.home else [])]:
             if name not in names:
                 raise ConfigError(
@@ -170,6 +252,7 @@ def _unknown_key(document: Mapping[str, Any], source: str) -> str | None:
         named = document.get(table)
         if isinstance(named, dict):
             tables += [(f"{table}.{name}.", values, kind) for name, values in named.items()]
+    tables.append(("hot.", document.get("hot"), HotConfig))
     references = document.get("references")
     if isinstance(references, list):
         tables += [(f"references[{at}].", values, ReferencePrefix) for at, values in enumerate(references)]
@@ -210,7 +293,7 @@ def _from_file(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _anchor(document: dict[str, Any], folder: Path) -> None:
     tiers = document.get("tiers")
-    for tier in tiers.values() if isinstance(tiers, dict) else ():
+    for tier in (*(tiers.values() if isinstance(tiers, dict) else ()), document.get("hot")):
         url = tier.get("url") if isinstance(tier, dict) else None
         if isinstance(url, str) and url and "://" not in url:
             tier["url"] = str(folder / url)

@@ -4,6 +4,7 @@
 ``s3-poc``     outputs on S3; a job's inputs are downloaded before it runs, its outputs uploaded after it
 ``s3-direct``  outputs on S3, read and written there in place
 ``shared-fs``  outputs on a volume that every reader mounts, read and written in place
+``hot-cold``   outputs on S3, written there in place and read from copies nearby: in Alluxio, or in a cache folder of the machine
 =============  ==========================================================================================
 """
 
@@ -31,6 +32,7 @@ _DESIGNS = (
     StorageDesign("s3-poc", Tier.COLD, (Tier.COLD,), in_place=False),
     StorageDesign("s3-direct", Tier.COLD, (Tier.COLD,), in_place=True),
     StorageDesign("shared-fs", Tier.SHARED, (Tier.SHARED, Tier.COLD), in_place=True),
+    StorageDesign("hot-cold", Tier.COLD, (Tier.HOT, Tier.COLD), in_place=True),
 )
 
 DESIGNS = {design.name: design for design in _DESIGNS}

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from datalayer.addresses.keys import TaskKey, parse_short
 from datalayer.addresses.location import Location
 from datalayer.addresses.runs import LATEST
-from datalayer.config import Config, Connection, TierConfig
+from datalayer.config import Config, Connection, HotConfig, TierConfig
 from datalayer.designs import StorageDesign, storage_design
 from datalayer.errors import ConfigError, InvalidKeyError
 from datalayer.resolve.resolver import Resolver
 from datalayer.stores.base import Store, Tier
 from datalayer.stores.counting import CountingStore, Receipt
-from datalayer.stores.opening import open_root, open_store
+from datalayer.stores.opening import open_hot, open_root, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datalayer.commit.manifest import Input, Producer
     from datalayer.commit.publisher import Attempt, Publisher
     from datalayer.resolve.resolution import Resolution
+    from datalayer.stores.hot import HotStore
     from datalayer.taskfs import TaskFileSystem
 
 
@@ -44,6 +45,7 @@ class DataLayer:
         self._stores: dict[Tier, Store] = {
             tier: CountingStore(store, self.receipt) for tier, store in (stores or {}).items()
         }
+        self._hot: HotStore | None = None
         self._references: dict[str, Store] = {}
         self._lock = threading.Lock()
         self._filesystem: TaskFileSystem | None = None
@@ -84,6 +86,8 @@ class DataLayer:
         Raises:
             ConfigError: The tier is not configured.
         """
+        if tier is Tier.HOT:
+            return self.hot_store
         with self._lock:
             if tier not in self._stores:
                 if not self.config.tiers:
@@ -97,6 +101,23 @@ class DataLayer:
             return self._stores[tier]
 
     @property
+    def hot_store(self) -> HotStore:
+        """The store of copies that the design reads from.
+
+        Raises:
+            ConfigError: The design has none.
+        """
+        if Tier.HOT not in self.design.reads:
+            raise ConfigError(
+                f"design: {self.design.name} has no hot tier; use the design hot-cold, and say where copies are held under [hot]"
+            )
+        cold = self.store(self.design.data)
+        with self._lock:
+            if self._hot is None:
+                self._hot = open_hot(self.config, cold, self.receipt)
+            return self._hot
+
+    @property
     def home(self) -> Store:
         """The store where manifests live and a commit happens."""
         return self.store(self.home_tier)
@@ -104,7 +125,9 @@ class DataLayer:
     @property
     def data(self) -> Store:
         """The store that outputs are written to under the design in force."""
-        return self.store(self.design.data)
+        store = self.store(self.design.data)
+        hot = self.config.hot or HotConfig()
+        return self.hot_store.through if Tier.HOT in self.design.reads and hot.write_through else store
 
     def publish(
         self, key: TaskKey, *, owner: str | None = None, inputs: Iterable[Input] = (), producer: Producer | None = None

@@ -14,7 +14,7 @@ from benchmarks.reading import Stream, Unverified, publish_large
 from benchmarks.results import Figure, Timing, paired, same
 from benchmarks.small_task import Bare, PinnedTask, Task, publish_upstream
 from benchmarks.workload import Workload
-from datalayer.commit.checksum import Crc32c
+from datalayer.stores.checksum import Crc32c
 
 _CHUNK = 8 << 20
 

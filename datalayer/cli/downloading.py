@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from datalayer.commit.checksum import Crc32c
 from datalayer.errors import NotFoundError
+from datalayer.stores.checksum import Crc32c
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from datalayer.commit.checksum import Crc32c
+from datalayer.stores.checksum import Crc32c
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,6 +16,7 @@ from datalayer.addresses.keys import TaskKey, check_output_name
 from datalayer.addresses.layout import check_file_name
 from datalayer.commit import wire
 from datalayer.errors import InvalidKeyError, VerificationError
+from datalayer.stores.checksum import parse_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +34,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """Bytes."""
     checksum: str | None = None
     """``crc32c:`` and eight hex digits of the file's bytes; None where only its length was verified."""
+    blocks: str | None = None
+    """The CRC-32C of each 4 MiB of the file in order, eight hex digits each; None where the file is no longer, or has no checksum."""
     object: str | None = None
     """Where its bytes lie, if not under its name: a path within the output's folder, or an absolute URI for a reference."""
     offset: int = 0
@@ -171,6 +174,10 @@ def check_entries(output: Output, entries: Iterable[Entry], where: str) -> None:
             raise VerificationError(f"{where} names a file outside its attempt: {error}") from error
         if entry.length < 0 or entry.offset < 0:
             raise VerificationError(f"{where}: {entry.name!r} has a negative length or offset")
+        if entry.blocks is not None and parse_blocks(entry.blocks, entry.length) is None:
+            raise VerificationError(
+                f"{where}: {entry.name!r} has other checksums of blocks than its {entry.length} bytes need"
+            )
         files += 1
         size += entry.length
         names.add(entry.name)

@@ -10,12 +10,12 @@ import threading
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, TextIO, cast, overload
 
 from datalayer.addresses import layout
-from datalayer.commit.checksum import Crc32c
 from datalayer.commit.files import OutputFile, TextOutputFile
 from datalayer.commit.manifest import Entry, Field
 from datalayer.commit.settling import settle_files
 from datalayer.errors import DataLayerError, PublishError, VerificationError
 from datalayer.stores.budget import ByteBudget, run_all
+from datalayer.stores.checksum import Crc32c
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -238,7 +238,7 @@ class OutputWriter:
     def _record(self, name: str, crc: Crc32c, info: ObjectInfo) -> None:
         if info.size != crc.length:
             raise self._error(VerificationError, f"{crc.length} bytes of {name!r} were written and {info.size} landed")
-        entry = Entry(name, crc.length, crc.text())
+        entry = Entry(name, crc.length, crc.text(), crc.blocks())
         self._entries[name] = entry
         if self._journal:
             self._journal.wrote(self.name, entry)

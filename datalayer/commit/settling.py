@@ -6,8 +6,8 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from datalayer.commit.checksum import Crc32c
 from datalayer.errors import VerificationError
+from datalayer.stores.checksum import Crc32c
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

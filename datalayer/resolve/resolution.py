@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from datalayer.addresses import layout
 from datalayer.addresses.location import Location
-from datalayer.commit.checksum import Crc32c
 from datalayer.commit.index import decode_index
 from datalayer.commit.manifest import REFERENCE, Entry, Input, Manifest, Output
 from datalayer.errors import NotFoundError, NotSupportedError, ResolutionError, VerificationError
+from datalayer.stores.base import Expected, Tier
+from datalayer.stores.checksum import BLOCK, Crc32c, parse_blocks, parse_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from datalayer.addresses.keys import OutputKey, TaskKey
     from datalayer.commit.log import Committed
-    from datalayer.stores.base import Store, Tier
+    from datalayer.stores.base import Store
 
 # Up to here a file is read by one request; above, in chunks that arrive side by side.
 _ONE_REQUEST = 8 << 20
@@ -92,9 +93,11 @@ class Resolution(Mapping[str, "ResolvedOutput"]):
                     f"{self.key} has no output {name!r}; it has {', '.join(sorted(self.manifest.outputs))}",
                     key=str(self.key),
                 ) from None
-            self._outputs[name] = ResolvedOutput(
-                self, self.key.output(name), output, self._serve(name, output), self._home, self._filesystem
-            )
+            served = self._serve(name, output)
+            found = ResolvedOutput(self, self.key.output(name), output, served, self._home, self._filesystem)
+            if any(miss.tier is Tier.HOT for miss in served.misses):
+                return found  # The next reader asks again: a hot tier comes and goes.
+            self._outputs[name] = found
         return self._outputs[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -126,7 +129,7 @@ class ResolvedOutput:
         self.key = key
         self.output = output
         """What the manifest says of it: counts, bytes, schema."""
-        self._served = served
+        self._served = served._replace(store=served.store.verifying(self._expected))
         self._home = home
         self._make_filesystem = filesystem
         self._entries: dict[str, Entry] | None = None
@@ -171,8 +174,16 @@ class ResolvedOutput:
 
     @property
     def path(self) -> Path | None:
-        """The folder on this machine, or None where the tier is not mounted."""
-        return self._served.store.local_path(self._served.folder)
+        """The folder on this machine; None where the tier is not mounted, or does not have all files of the output whole."""
+        return self._served.store.local_folder(self._served.folder, lambda: map(self._path, self.files.values()))
+
+    def local_path(self, name: str) -> Path | None:
+        """Return where one file lies on this machine; None where the tier is not mounted, or does not have the file whole.
+
+        Raises:
+            NotFoundError: The output has no such file.
+        """
+        return self._served.store.local_path(self._path(self.entry(name)))
 
     @property
     def filesystem(self) -> fsspec.AbstractFileSystem:
@@ -323,6 +334,16 @@ class ResolvedOutput:
             NotFoundError: The output has no such file.
         """
         return self._served.store, self._path(self.entry(name))
+
+    def _expected(self, path: str) -> Expected | None:
+        entry = self.files.get(path.removeprefix(f"{self._served.folder}/"))
+        if entry is None or self._is_packed(entry):
+            return None
+        checksum = parse_checksum(entry.checksum)
+        blocks = parse_blocks(entry.blocks, entry.length) if entry.blocks is not None else None
+        if blocks is None and checksum is not None and entry.length <= BLOCK:
+            blocks = (checksum,) if entry.length else ()
+        return Expected(entry.length, checksum, blocks)
 
     def _verify(self, entry: Entry, crc: Crc32c) -> None:
         if crc.length == entry.length and (not entry.checksum or entry.checksum == crc.text()):

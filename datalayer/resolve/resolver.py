@@ -171,6 +171,13 @@ class Resolver:
         folder = layout.output_path(key, attempt, name)
         misses: list[Miss] = []
         for tier in dict.fromkeys((*self._reads, data)):
+            if tier is Tier.HOT and data is Tier.COLD:
+                hot = self._store(tier)
+                reason = hot.unavailable()
+                if reason is None:
+                    return Served(hot, folder, tuple(misses))
+                misses.append(Miss(tier, reason))
+                continue
             if tier is not data:
                 misses.append(Miss(tier, f"the output was written to {data.value} and is not copied there"))
                 continue

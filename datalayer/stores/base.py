@@ -14,7 +14,7 @@ from datalayer.errors import NotSupportedError, VerificationError
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime, timedelta
     from pathlib import Path
     from types import TracebackType
@@ -49,6 +49,17 @@ class ObjectInfo(NamedTuple):
     """Opaque: compare for equality only. It is never a checksum."""
     modified: datetime
     """By the store's clock, aware."""
+
+
+class Expected(NamedTuple):
+    """What a manifest says of one committed file: what a copy of it elsewhere has to be."""
+
+    length: int
+    """Bytes."""
+    checksum: int | None
+    """The CRC-32C of the file; None where only its length was verified."""
+    blocks: tuple[int, ...] | None
+    """The CRC-32C of each :data:`~datalayer.stores.checksum.BLOCK` bytes, in order; None where they are not known."""
 
 
 def check_small(info: ObjectInfo, location: Location) -> None:
@@ -231,6 +242,21 @@ class Store(ABC):
 
     # Views --------------------------------------------------------------------------------------------------------------------------
 
+    def unavailable(self) -> str | None:
+        """Return why this store is known not to serve just now; None where that is not known. Nothing is asked."""
+        return None
+
+    def verifying(self, expected: Callable[[str], Expected | None]) -> Store:  # noqa: ARG002  # for stores that hold copies
+        """Return the store to read committed files from.
+
+        That is this store itself where it holds what was committed. One that holds copies returns a view that compares what it reads with
+        what was committed.
+
+        Args:
+            expected: Says of a path what was committed there; None for one that is no committed file.
+        """
+        return self
+
     def location(self, path: str = "") -> Location:
         """Return the location of a path."""
         return self.root.join(path)
@@ -238,6 +264,15 @@ class Store(ABC):
     def local_path(self, path: str) -> Path | None:  # noqa: ARG002  # for stores that are mounted
         """Return where a path lies in this machine's file system, or None where the store is not mounted."""
         return None
+
+    def local_folder(self, path: str, files: Callable[[], Iterable[str]]) -> Path | None:  # noqa: ARG002  # for stores that have only some
+        """Return where a folder lies in this machine's file system, or None where not all of its files are there.
+
+        Args:
+            path: The folder.
+            files: Returns the paths of the files that have to be in it.
+        """
+        return self.local_path(path)
 
     def spark_uri(self, path: str) -> str:
         """Return the URI under which Spark reads and writes a path.

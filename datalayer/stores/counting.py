@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from datalayer.stores.base import ObjectInfo, Store, StoreWriter
+from datalayer.stores.base import Expected, ObjectInfo, Store, StoreWriter
+from datalayer.stores.positioned import PositionedFile
 from datalayer.stores.wrapping import WrappingStore
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 
 class TierReceipt(msgspec.Struct, omit_defaults=True):
@@ -22,6 +24,10 @@ class TierReceipt(msgspec.Struct, omit_defaults=True):
     """Store calls by verb. A long transfer is one call and several requests."""
     bytes_read: int = 0
     bytes_written: int = 0
+    bytes_hit: int = 0
+    """Of a tier of copies: what came from copies. The rest of ``bytes_read`` came from the tier beneath, and is counted there too."""
+    misses: dict[str, int] = {}
+    """Of a tier of copies: how often the tier beneath was asked, by reason."""
 
 
 class Receipt:
@@ -40,13 +46,33 @@ class Receipt:
             receipt.bytes_read += read
             receipt.bytes_written += written
 
+    def hit(self, tier: str, size: int) -> None:
+        """Note bytes that came from copies."""
+        with self._lock:
+            self._tiers.setdefault(tier, TierReceipt()).bytes_hit += size
+
+    def miss(self, tier: str, reason: str) -> None:
+        """Note that a tier of copies passed a read on, and why."""
+        with self._lock:
+            misses = self._tiers.setdefault(tier, TierReceipt()).misses
+            misses[reason] = misses.get(reason, 0) + 1
+
+    def add(self, tiers: Mapping[str, TierReceipt]) -> None:
+        """Add what another receipt counted."""
+        with self._lock:
+            for tier, other in tiers.items():
+                mine = self._tiers.setdefault(tier, TierReceipt())
+                mine.bytes_read += other.bytes_read
+                mine.bytes_written += other.bytes_written
+                mine.bytes_hit += other.bytes_hit
+                for counts, more in ((mine.calls, other.calls), (mine.misses, other.misses)):
+                    for name, count in more.items():
+                        counts[name] = counts.get(name, 0) + count
+
     def by_tier(self) -> dict[str, TierReceipt]:
         """Return a copy of the counters."""
         with self._lock:
-            return {
-                tier: TierReceipt(dict(found.calls), found.bytes_read, found.bytes_written)
-                for tier, found in self._tiers.items()
-            }
+            return copy.deepcopy(self._tiers)
 
 
 class CountingStore(WrappingStore):
@@ -73,7 +99,11 @@ class CountingStore(WrappingStore):
 
     def open(self, path: str) -> BinaryIO:
         self.count("open")
-        return self.inner.open(path)
+        file = self.inner.open(path)
+        raw = getattr(file, "raw", None)
+        if isinstance(raw, PositionedFile):
+            raw.on_read = lambda size: self.count("get", calls=0, read=size)
+        return file
 
     def stream(self, path: str, *, chunk_size: int = 8 << 20) -> Iterator[bytes]:
         self.count("get")
@@ -112,6 +142,11 @@ class CountingStore(WrappingStore):
     def children(self, prefix: str) -> tuple[builtins.list[str], builtins.list[ObjectInfo]]:
         self.count("list")
         return self.inner.children(prefix)
+
+    def verifying(self, expected: Callable[[str], Expected | None]) -> Store:
+        view = self.inner.verifying(expected)
+        # A store of copies counts by itself: it knows hits from misses.
+        return self if view is self.inner else view
 
     def count(self, verb: str, *, calls: int = 1, read: int = 0, written: int = 0) -> None:
         """Add to this tier's part of the receipt."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datalayer.addresses.location import Location
@@ -11,6 +12,8 @@ from datalayer.errors import ConfigError, InvalidKeyError
 if TYPE_CHECKING:
     from datalayer.config import Config, TierConfig
     from datalayer.stores.base import Store, Tier
+    from datalayer.stores.counting import Receipt
+    from datalayer.stores.hot import HotStore
 
 
 def open_store(config: Config, tier: Tier) -> Store:
@@ -24,6 +27,30 @@ def open_store(config: Config, tier: Tier) -> Store:
     except KeyError:
         raise ConfigError(f"tiers.{tier.value}: not configured; add a url for it") from None
     return open_root(config, settings, tier, f"tiers.{tier.value}")
+
+
+def open_hot(config: Config, cold: Store, receipt: Receipt) -> HotStore:
+    """Return the store of copies of a cold store's files. Nothing is contacted yet.
+
+    Args:
+        config: Its ``hot`` says where they are held; without one, in a folder of this user's.
+        cold: The store that outputs are committed on.
+        receipt: Told of hits and misses.
+
+    Raises:
+        ConfigError: The url names no hot tier.
+    """
+    from datalayer.config import HotConfig
+
+    hot = config.hot or HotConfig()
+    if hot.alluxio:
+        from datalayer.stores.alluxio import AlluxioStore
+
+        return AlluxioStore(cold, receipt, hot)
+    from datalayer.stores.node_cache import NodeCache, default_folder
+
+    folder = Path((hot.url or "").removeprefix("file://")) if hot.url else default_folder()
+    return NodeCache(cold, receipt, folder, budget=hot.budget_bytes)
 
 
 def open_root(config: Config, settings: TierConfig, tier: Tier, name: str) -> Store:

@@ -24,5 +24,4 @@ class RangeFile(PositionedFile):
         size = max(0, min(len(view), self._size - self._position))
         if size:
             view[:size] = self._store.get_range(self._path, self._start + self._position, size)
-            self._position += size
-        return size
+        return self.advance(size)

@@ -270,7 +270,7 @@ class PinnedFile(PositionedFile):
             self._window = min(self._window * 2, BUFFER) if self._position == self._expected else _FIRST_WINDOW
             wanted = min(wanted, self._window)
         self._pinned.read_into(view[:wanted], self._position)
-        self._position += wanted
+        self.advance(wanted)
         self._expected = self._position
         return wanted
 
@@ -281,5 +281,5 @@ class PinnedFile(PositionedFile):
         whole = io.BytesIO()
         for piece in self._pinned.chunks(self._position, self._size):
             whole.write(piece)
-        self._position = self._size
+        self.advance(self._size - self._position)
         return whole.getvalue()

@@ -97,8 +97,7 @@ class VolumeFile(PositionedFile):
             raise VerificationError(
                 f"{self._info.path} ends at byte {self._position}, before its size of {self._size} bytes when it was opened"
             )
-        self._position += got
-        return got
+        return self.advance(got)
 
     def close(self) -> None:
         file, self._file = self._file, -1

@@ -8,7 +8,7 @@ from datalayer.stores.base import ObjectInfo, Store, StoreWriter
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import timedelta
     from pathlib import Path
 
@@ -67,8 +67,14 @@ class WrappingStore(Store):
     def reap_uploads(self, prefix: str, older_than: timedelta) -> builtins.list[str]:
         return self.inner.reap_uploads(prefix, older_than)
 
+    def unavailable(self) -> str | None:
+        return self.inner.unavailable()
+
     def local_path(self, path: str) -> Path | None:
         return self.inner.local_path(path)
+
+    def local_folder(self, path: str, files: Callable[[], Iterable[str]]) -> Path | None:
+        return self.inner.local_folder(path, files)
 
     def spark_uri(self, path: str) -> str:
         return self.inner.spark_uri(path)

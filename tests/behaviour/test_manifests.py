@@ -174,7 +174,7 @@ def test_a_newer_minor_version_is_read_and_kept_and_a_newer_major_is_refused(
 
 def test_files_that_are_parts_of_a_larger_object_are_read(layer: DataLayer, key: TaskKey) -> None:
     """Nothing packs yet; the wire form allows it, so a reader must."""
-    from datalayer.commit.checksum import checksum_of
+    from datalayer.stores.checksum import checksum_of
     from datalayer.commit.manifest import Entry
 
     files = {"a": b"first", "b": b"", "c": b"second"}

@@ -19,7 +19,7 @@ from benchmarks.results import Figure, Report, Result, Sample, Spread, Timing, s
 from benchmarks.worker import BenchmarkError, working
 from benchmarks.workload import Scale, Workload, measure
 from benchmarks.workloads import WORKLOADS
-from datalayer.commit.checksum import checksum_of
+from datalayer.stores.checksum import checksum_of
 from tests.services.s3server import S3Server
 
 

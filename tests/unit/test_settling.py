@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from datalayer import VerificationError
-from datalayer.commit.checksum import checksum_of
+from datalayer.stores.checksum import checksum_of
 from datalayer.commit.settling import settle_files
 
 
