@@ -176,7 +176,7 @@ class _HotFile(PositionedFile):
     def __init__(self, fetch: Callable[[int, int], Iterator[bytes]], length: int) -> None:
         super().__init__(length)
         self._fetch = fetch
-        self._window = _FIRST_WINDOW
+        self._window = _FIRST_WINDOW // 2
         self._pieces: Iterator[bytes] = iter(())
         self._rest = memoryview(b"")
         self._next = 0

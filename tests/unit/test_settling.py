@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from datalayer import VerificationError
-from datalayer.stores.checksum import checksum_of
 from datalayer.commit.settling import settle_files
+from datalayer.stores.checksum import checksum_of
 
 
 @pytest.mark.parametrize("checksums", [True, False])
