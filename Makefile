@@ -18,9 +18,9 @@ setup: ## the environment in .venv, from the hashed lock (first time: a few minu
 lock: setup ## resolve requirements/*.txt anew from pyproject.toml
 	@$(PYTHON) scripts/setup.py --lock
 
-demo: setup ## the main job on real data, under several storage designs, and a table that compares them
-	@$(VENV) scripts/prepare.py jars
-	@$(VENV) -m examples.flights
+demo: setup ## the main job on real data, under four storage designs, and a table (HOT=alluxio: with a real Alluxio)
+	@$(VENV) scripts/prepare.py jars $(if $(filter alluxio,$(HOT)),alluxio)
+	@$(VENV) -m examples.flights $(if $(HOT),--hot $(HOT))
 
 test: setup ## everything `.ci/run` checks, quick stages first (15 minutes; from nothing longer)
 	@$(VENV) scripts/stages.py

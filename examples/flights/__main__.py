@@ -1,4 +1,6 @@
-"""``python -m examples.flights``: the flights of 2013 through one workflow, under three storage designs, and a table that compares them.
+"""``python -m examples.flights``: the flights of 2013 through one workflow, under four storage designs, and a table that compares them.
+
+The copies of ``hot-cold`` lie in a folder of this machine, or with ``--hot alluxio`` in a real Alluxio that is started for it.
 
 Ends with 0 if all designs gave the same result, with 1 if not or if something failed, and with 130 after Ctrl-C.
 """
@@ -6,6 +8,7 @@ Ends with 0 if all designs gave the same result, with 1 if not or if something f
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import signal
@@ -18,6 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
+from datalayer.config import HotConfig
 from datalayer.errors import ConfigError, DataLayerError
 from examples.flights import programs
 from examples.flights.configurations import DESIGNS, as_toml, configuration
@@ -27,6 +31,7 @@ from examples.flights.server import S3Server
 from examples.flights.workflow import REPORTS_BUCKET
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
 KEEP = Path("demo-data")
@@ -42,7 +47,7 @@ def main() -> int:
     console = Console(stderr=options.json, highlight=False)
     signal.signal(signal.SIGTERM, _end)
     try:
-        results = _run(options.designs or list(DESIGNS), options.keep, console)
+        results = _run(options.designs or list(DESIGNS), options.keep, options.hot, console)
     except KeyboardInterrupt:
         console.print("Stopped; the S3 server is gone.")
         return 130
@@ -76,11 +81,17 @@ def _options() -> argparse.Namespace:
         metavar="DIR",
         help=f"where the volume of shared-fs lies and stays (default: {KEEP})",
     )
+    parser.add_argument(
+        "--hot",
+        choices=("folder", "alluxio"),
+        default="folder",
+        help="what holds the copies of hot-cold (default: a cache folder; alluxio fetches 310 MB the first time)",
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on standard output")
     return parser.parse_args()
 
 
-def _run(designs: list[str], keep: Path, console: Console) -> list[DesignResult]:
+def _run(designs: list[str], keep: Path, hot: str, console: Console) -> list[DesignResult]:
     programs.require("java", "go")
     with console.status("Getting ready: the Go program, Spark's jars, the S3 server") as status:
         by_airport = programs.by_airport()
@@ -90,16 +101,32 @@ def _run(designs: list[str], keep: Path, console: Console) -> list[DesignResult]
             server.make_bucket(REPORTS_BUCKET)
             results = []
             for design in dict.fromkeys(designs):
-                config = configuration(design, server.endpoint, volume)
                 if design == "shared-fs":
                     volume.mkdir()
                 else:
                     server.make_bucket(design)
                 work = Path(temp, design)
                 work.mkdir()
-                told = _Told(console, status, design)
-                results.append(run_design(config, server, by_airport, work, told))
+                with _copies(design, hot, server, Path(temp, "copies"), status) as copies:
+                    config = configuration(design, server.endpoint, volume, copies)
+                    results.append(run_design(config, server, by_airport, work, _Told(console, status, design)))
             return results
+
+
+@contextlib.contextmanager
+def _copies(design: str, hot: str, server: S3Server, folder: Path, status: Status) -> Iterator[HotConfig | None]:
+    """What holds the copies while the block runs; nothing under a design that has none."""
+    if design != "hot-cold":
+        yield None
+    elif hot == "folder":
+        folder.mkdir()
+        yield HotConfig(url=str(folder))
+    else:
+        from examples.flights.alluxio import running_alluxio
+
+        status.update("Starting Alluxio: master, worker, proxy")
+        with running_alluxio(server.endpoint, design) as config:
+            yield config
 
 
 class _Told:

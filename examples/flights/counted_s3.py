@@ -27,7 +27,7 @@ class Counted:
     def __init__(self, application: WSGIApplication) -> None:
         self._application = application
         self._lock = threading.Lock()
-        self._counts = {"requests": 0, "bytes_down": 0, "bytes_up": 0}
+        self._counts = {"requests": 0, "bytes_down": 0, "bytes_up": 0, "data_down": 0}
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -39,16 +39,20 @@ class Counted:
         self._add("requests", 1)
         environ["wsgi.input"] = _Read(environ["wsgi.input"], self)
         answer = self._application(environ, start_response)
-        return answer if environ["REQUEST_METHOD"] == "HEAD" else self._passed_on(answer)
+        if environ["REQUEST_METHOD"] == "HEAD":
+            return answer
+        return self._passed_on(answer, _is_data(environ["PATH_INFO"]))
 
     def add_up(self, size: int) -> None:
         """Count bytes of a request's body."""
         self._add("bytes_up", size)
 
-    def _passed_on(self, answer: Iterable[bytes]) -> Iterator[bytes]:
+    def _passed_on(self, answer: Iterable[bytes], is_data: bool) -> Iterator[bytes]:
         try:
             for part in answer:
                 self._add("bytes_down", len(part))
+                if is_data:
+                    self._add("data_down", len(part))
                 yield part
         finally:
             close = getattr(answer, "close", None)
@@ -58,6 +62,12 @@ class Counted:
     def _add(self, name: str, size: int) -> None:
         with self._lock:
             self._counts[name] += size
+
+
+def _is_data(path: str) -> bool:
+    """Whether a path is that of a committed file: ``…/attempts/<number>/<output>/<file>``."""
+    rest = path.partition("/attempts/")[2].split("/")
+    return len(rest) > 2 and rest[1] != "index"
 
 
 class _Read:

@@ -29,6 +29,8 @@ class Counts(NamedTuple):
     """Of answers' bodies."""
     bytes_up: int
     """Of requests' bodies."""
+    data_down: int
+    """Of ``bytes_down``, what is of committed files."""
 
     def since(self, before: Counts) -> Counts:
         """Return what was added since an earlier look."""

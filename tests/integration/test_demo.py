@@ -22,19 +22,23 @@ def test_the_demo_compares_the_designs_with_equal_results(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     designs = {result["design"]: result for result in figures["designs"]}
-    assert list(designs) == ["s3-poc", "shared-fs", "s3-direct"]
+    assert list(designs) == ["s3-poc", "shared-fs", "s3-direct", "hot-cold"]
     assert figures["equal"]
     assert len({result["checksum"] for result in designs.values()}) == 1
     # Spark reads the columns that it needs; a volume's bytes never pass the S3 server, but for the delivery.
     assert (
         0 <= designs["shared-fs"]["bytes_down"] < designs["s3-direct"]["bytes_down"] < designs["s3-poc"]["bytes_down"]
     )
+    # Run again, the hot design reads nothing from S3; those without copies read it all again.
+    assert designs["hot-cold"]["read_again"] == 0
+    assert designs["shared-fs"]["read_again"] == 0
+    assert 0 < designs["s3-direct"]["read_again"] < designs["s3-poc"]["read_again"]
     assert 0 < designs["shared-fs"]["bytes_up"] < designs["s3-poc"]["bytes_up"]
     assert 0 < designs["shared-fs"]["requests"] < designs["s3-poc"]["requests"]
     assert all(result["peak_memory"] > 10**8 and result["seconds"] > 0 for result in designs.values())
     # by_airport.csv, and Spark's one part and its _SUCCESS.
     assert all(result["delivered"] == 3 for result in designs.values())
-    assert "peak memory" in done.stderr
+    assert "peak MB" in done.stderr
     try_next = [line.strip() for line in done.stderr.partition("Try next:")[2].splitlines() if line.strip()]
     assert len(try_next) >= 3
     for command in try_next:
@@ -101,11 +105,13 @@ def test_the_table_fits_a_terminal() -> None:
     from examples.flights.report import table
     from examples.flights.running import DesignResult
 
-    result = DesignResult("shared-fs", 12_345, 123_456_789, 123_456_789, 136.7, 1_234_567_890, "0123456789abcdef", 3)
+    result = DesignResult(
+        "shared-fs", 12_345, 123_456_789, 123_456_789, 136.7, 123_456_789, 1_234_567_890, "0123456789abcdef", 3
+    )
     console = Console(width=80)
     with console.capture() as shown:
         console.print(table([result]))
     text = shown.get()
     assert "…" not in text
-    for part in ("shared-fs", "12,345", "123.5 MB", "136.7", "1,235 MB", "01234567", "peak memory", "checksum"):
+    for part in ("shared-fs", "12,345", "123.5", "136.7", "1,235", "01234567", "MB again", "peak MB"):
         assert part in text

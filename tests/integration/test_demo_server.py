@@ -33,11 +33,22 @@ def test_requests_and_bytes_are_counted_at_the_server() -> None:
         try:
             before = server.counts()
             client.put_object(Bucket="reports", Key="a", Body=bytes(300_000))
-            assert server.counts().since(before) == Counts(1, 0, 300_000)
+            assert server.counts().since(before) == Counts(1, 0, 300_000, 0)
             before = server.counts()
             client.get_object(Bucket="reports", Key="a", Range="bytes=10-1009")["Body"].read()
             client.head_object(Bucket="reports", Key="a")
-            assert server.counts().since(before) == Counts(2, 1000, 0)
+            assert server.counts().since(before) == Counts(2, 1000, 0, 0)
+            folder = "outputs/team/dag/task/run/attempts/1"
+            for name, is_data in (
+                ("default/a", True),
+                ("default/b/c", True),
+                ("index/default.json.gz", False),
+                ("claim.json", False),
+            ):
+                client.put_object(Bucket="reports", Key=f"{folder}/{name}", Body=bytes(9))
+                before = server.counts()
+                client.get_object(Bucket="reports", Key=f"{folder}/{name}", Range="bytes=0-6")["Body"].read()
+                assert server.counts().since(before) == Counts(1, 7, 0, 7 if is_data else 0)
             assert server.counts() == server.counts()
         finally:
             client.close()
@@ -69,7 +80,7 @@ def test_results_that_differ_end_the_demo_with_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def ran(*_: Any) -> list[DesignResult]:
-        return [DesignResult(design, 1, 2, 3, 4.0, 5, design, 3) for design in ("s3-poc", "s3-direct")]
+        return [DesignResult(design, 1, 2, 3, 4.0, 5, 6, design, 3) for design in ("s3-poc", "s3-direct")]
 
     handler = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(demo, "_run", ran)
