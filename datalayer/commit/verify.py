@@ -49,7 +49,7 @@ class Verified(NamedTuple):
 
 
 def verify(layer: DataLayer, resolution: Resolution, *, progress: Callable[[int, int], None] | None = None) -> Verified:
-    """Read every file of an attempt from the tier that serves it, several at once, and return what does not fit its manifest.
+    """Read every file of an attempt from the tier it was written to, several at once, and return what does not fit its manifest.
 
     Args:
         layer: The layer that resolved it.
@@ -63,7 +63,9 @@ def verify(layer: DataLayer, resolution: Resolution, *, progress: Callable[[int,
     problems: list[Problem] = []
     work: list[tuple[ResolvedOutput, str]] = []
     unchecked = 0
-    for name, output in resolution.items():
+    outputs = [output.original() for output in resolution.values()]
+    for output in outputs:
+        name = output.key.name
         try:
             files = output.files
         except (VerificationError, NotFoundError) as error:
@@ -88,16 +90,16 @@ def verify(layer: DataLayer, resolution: Resolution, *, progress: Callable[[int,
 
     with ThreadPoolExecutor(_PARALLEL, "datalayer-verify") as pool:
         problems += [problem for problem in pool.map(check, work) if problem]
-    problems += _extra(layer, resolution)
+    problems += _extra(layer, resolution, outputs)
     size = sum(output.entry(file).length for output, file in work)
     return Verified(str(resolution.key), resolution.attempt, len(work), size, unchecked, problems)
 
 
-def _extra(layer: DataLayer, resolution: Resolution) -> Iterator[Problem]:
+def _extra(layer: DataLayer, resolution: Resolution, outputs: list[ResolvedOutput]) -> Iterator[Problem]:
     """Yield the files that lie in the attempt's folder and belong to nothing."""
     folder = layout.attempt_path(resolution.key, resolution.attempt)
     stores: dict[str, tuple[Store, set[str]]] = {str(layer.home.root): (layer.home, set())}
-    for output in resolution.values():
+    for output in outputs:
         if output.output.kind == REFERENCE:
             continue
         try:

@@ -44,8 +44,8 @@ def prepare_inputs(
     Args:
         pinned: The inputs.
         folder: An empty folder of this machine.
-        in_place: Whether the design reads in place. If so, files of a mounted tier are linked, and inputs that are read through the SDK or
-            Spark get no directory. If not, everything is copied.
+        in_place: Whether the design reads in place. If so, files of a mounted tier are linked, those of a cache on this machine under their
+            own names beside it, and inputs that are read through the SDK or Spark get no directory. If not, everything is copied.
         progress: Called now and then while bytes are copied.
 
     Raises:
@@ -59,10 +59,10 @@ def prepare_inputs(
         for output in one.outputs:
             target = folder / one.folder / output.key.name
             target.mkdir(parents=True)
-            if in_place and output.path is not None:
+            if in_place and output.paths_last and output.path is not None:
                 _link(output, target)
             else:
-                copies += [_Copy(output, name, target) for name in output.files]
+                copies += [_Copy(output, name, target, in_place) for name in output.files]
     _copy_all(copies, progress)
 
 
@@ -70,6 +70,8 @@ class _Copy(NamedTuple):
     output: ResolvedOutput
     name: str
     folder: Path
+    or_link: bool = False
+    """Whether a copy that a cache of this machine has, or makes, will do."""
 
 
 def _link(output: ResolvedOutput, folder: Path) -> None:
@@ -134,6 +136,9 @@ def _copy(copy: _Copy, moved: Callable[[int], None]) -> None:
     target = copy.folder / check_file_name(copy.name)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        if copy.or_link and _linked(copy, target):
+            moved(copy.output.entry(copy.name).length)
+            return
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         with os.fdopen(descriptor, "wb", buffering=0) as file:
             for chunk in copy.output.stream(copy.name, chunk_size=_CHUNK_BYTES):
@@ -147,3 +152,16 @@ def _copy(copy: _Copy, moved: Callable[[int], None]) -> None:
         raise HandoffError(
             f"input file {target} cannot be written: {error.strerror}. Give the job more room, or another work folder"
         ) from error
+
+
+def _linked(copy: _Copy, target: Path) -> bool:
+    """Whether the cache's whole copy of a file stands under the job's name for it, too: then it stays when the cache drops its own."""
+    store, path = copy.output.store_path(copy.name)
+    source = store.bring(path)
+    if source is None:
+        return False
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # The cache is on another file system, or has just dropped it.
+        return False
+    return True

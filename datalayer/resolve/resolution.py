@@ -177,6 +177,11 @@ class ResolvedOutput:
         """The folder on this machine; None where the tier is not mounted, or does not have all files of the output whole."""
         return self._served.store.local_folder(self._served.folder, lambda: map(self._path, self.files.values()))
 
+    @property
+    def paths_last(self) -> bool:
+        """Whether paths on this machine stay as long as the output is committed. A cache takes its own back to make room."""
+        return self._served.store.paths_last
+
     def local_path(self, name: str) -> Path | None:
         """Return where one file lies on this machine; None where the tier is not mounted, or does not have the file whole.
 
@@ -326,6 +331,11 @@ class ResolvedOutput:
     def __repr__(self) -> str:
         size = f"{self.output.files} files, {self.output.bytes} bytes"
         return f"<ResolvedOutput {self.key} attempt {self.resolution.attempt} on {self.tier.value}: {size}>"
+
+    def original(self) -> ResolvedOutput:
+        """Return this output as it lies on the tier that it was written to, past any copies."""
+        served = Served(self._served.store.original, self._served.folder, ())
+        return ResolvedOutput(self.resolution, self.key, self.output, served, self._home, self._make_filesystem)
 
     def store_path(self, name: str) -> tuple[Store, str]:
         """Return the store that serves a file and its path there, for copies on the server's side.

@@ -126,6 +126,9 @@ class Store(ABC):
     tier: Tier
     """Which tier these bytes are."""
 
+    paths_last: bool = True
+    """Whether a local path stays as long as its file is committed. A cache takes its own back to make room."""
+
     can_compare_and_put: bool
     """Whether :meth:`compare_and_put` works. A store without it commits by exclusive puts alone."""
 
@@ -246,6 +249,11 @@ class Store(ABC):
         """Return why this store is known not to serve just now; None where that is not known. Nothing is asked."""
         return None
 
+    @property
+    def original(self) -> Store:
+        """The store whose bytes these are: this one, unless it holds copies."""
+        return self
+
     def verifying(self, expected: Callable[[str], Expected | None]) -> Store:  # noqa: ARG002  # for stores that hold copies
         """Return the store to read committed files from.
 
@@ -264,6 +272,10 @@ class Store(ABC):
     def local_path(self, path: str) -> Path | None:  # noqa: ARG002  # for stores that are mounted
         """Return where a path lies in this machine's file system, or None where the store is not mounted."""
         return None
+
+    def bring(self, path: str) -> Path | None:
+        """Return where a file lies in this machine's file system; a store of copies makes one first, where that is where it keeps them."""
+        return self.local_path(path)
 
     def local_folder(self, path: str, files: Callable[[], Iterable[str]]) -> Path | None:  # noqa: ARG002  # for stores that have only some
         """Return where a folder lies in this machine's file system, or None where not all of its files are there.

@@ -80,6 +80,18 @@ class HotStore(WrappingStore):
     def unpin(self, paths: Iterable[str]) -> None:
         """Take pins back."""
 
+    def whole(self, path: str, expected: Expected) -> Path | None:  # noqa: ARG002  # for tiers that keep files on this machine
+        """Return where a whole, verified copy of a committed file lies on this machine, made now if need be; None where there can be none.
+
+        Raises:
+            StoreError: As for :meth:`pieces`.
+        """
+        return self.local_path(path)
+
+    @property
+    def original(self) -> Store:
+        return self.cold
+
     def unavailable(self) -> str | None:
         return None
 
@@ -147,6 +159,14 @@ class CommittedView(WrappingStore):
         from datalayer.stores.hot_arrow import arrow_view
 
         return arrow_view(self)
+
+    @property
+    def original(self) -> Store:
+        return self._hot.cold
+
+    def bring(self, path: str) -> Path | None:
+        known = self._expected(path)
+        return None if known is None else self._hot.whole(path, known)
 
     def local_folder(self, path: str, files: Callable[[], Iterable[str]]) -> Path | None:
         folder = self._hot.local_path(path)

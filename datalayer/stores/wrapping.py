@@ -24,6 +24,7 @@ class WrappingStore(Store):
         self.root = inner.root
         self.tier = inner.tier
         self.can_compare_and_put = inner.can_compare_and_put
+        self.paths_last = inner.paths_last
 
     def head(self, path: str) -> ObjectInfo:
         return self.inner.head(path)
@@ -72,6 +73,9 @@ class WrappingStore(Store):
 
     def local_path(self, path: str) -> Path | None:
         return self.inner.local_path(path)
+
+    def bring(self, path: str) -> Path | None:
+        return self.inner.bring(path)
 
     def local_folder(self, path: str, files: Callable[[], Iterable[str]]) -> Path | None:
         return self.inner.local_folder(path, files)
