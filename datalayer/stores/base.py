@@ -160,6 +160,15 @@ class Store(ABC):
             VerificationError: The object ends before ``start + length``.
         """
 
+    def stream_range(self, path: str, start: int, end: int, *, piece: int = 8 << 20) -> Iterator[bytes]:
+        """Yield an object's bytes from ``start`` up to ``end`` in order, in pieces of exactly ``piece`` bytes, and the rest.
+
+        Raises:
+            NotFoundError: There is no such object.
+            VerificationError: The object ends before ``end``.
+        """
+        return (self.get_range(path, at, min(piece, end - at)) for at in range(start, end, piece))
+
     @abstractmethod
     def open(self, path: str) -> BinaryIO:
         """Return a seekable, read-only file over one object.
@@ -264,6 +273,11 @@ class Store(ABC):
             expected: Says of a path what was committed there; None for one that is no committed file.
         """
         return self
+
+    @property
+    def identity(self) -> str:
+        """What tells this store's bytes from those of all others: its root, and the service where the root does not name it."""
+        return str(self.root)
 
     def location(self, path: str = "") -> Location:
         """Return the location of a path."""

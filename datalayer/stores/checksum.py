@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,25 +13,26 @@ BLOCK = 4 << 20
 
 _PREFIX = "crc32c:"
 _DIGITS = 8
+# The polynomial, and x to the power of 0, both with the bits reflected as the checksum has them.
+_POLYNOMIAL = 0x82F63B78
+_ONE = 1 << 31
 
 
 class Crc32c:
     """A running CRC-32C (Castagnoli, RFC 3720 appendix B.4), of the whole and of each :data:`BLOCK` bytes of it."""
 
-    __slots__ = ("_blocks", "_extend", "_value", "length")
+    __slots__ = ("_blocks", "_extend", "length")
 
     def __init__(self) -> None:
         import google_crc32c
 
         self._extend = google_crc32c.extend
-        self._value = 0
         self._blocks: list[int] = []
         self.length = 0
         """Bytes seen."""
 
     def update(self, data: bytes) -> None:
         """Take in the next bytes."""
-        self._value = self._extend(self._value, data)
         view, at = memoryview(data), 0
         while at < len(view):
             room = BLOCK - self.length % BLOCK
@@ -43,7 +45,11 @@ class Crc32c:
 
     def text(self) -> str:
         """Return the checksum as manifests have it: ``crc32c:`` and eight hex digits."""
-        return f"{_PREFIX}{self._value:08x}"
+        value, left = 0, self.length
+        for block in self._blocks:
+            value = joined(value, block, min(BLOCK, left))
+            left -= BLOCK
+        return f"{_PREFIX}{value:08x}"
 
     def blocks(self) -> str | None:
         """Return the checksums of the blocks as manifests have them, eight hex digits each; None where one block is all."""
@@ -55,6 +61,44 @@ def crc32c(data: bytes) -> int:
     import google_crc32c
 
     return int(google_crc32c.value(data))
+
+
+def joined(first: int, second: int, length: int) -> int:
+    """Return the CRC-32C of bytes of which ``first`` is that of the beginning, and ``second`` that of the last ``length`` ones."""
+    return _times(_shift(length), first) ^ second if first else second
+
+
+@cache
+def _power(exponent: int) -> int:
+    """Return x to the power of 2 to the power of ``exponent``, modulo the polynomial."""
+    if not exponent:
+        return _ONE >> 1
+    half = _power(exponent - 1)
+    return _times(half, half)
+
+
+@lru_cache(maxsize=64)
+def _shift(length: int) -> int:
+    """Return x to the power of the bits of ``length`` bytes: what a checksum is multiplied by when so many bytes follow."""
+    result, exponent = _ONE, 3
+    while length:
+        if length & 1:
+            result = _times(_power(exponent), result)
+        length >>= 1
+        exponent += 1
+    return result
+
+
+def _times(first: int, second: int) -> int:
+    """Return the product of two polynomials modulo the checksum's."""
+    product, bit = 0, _ONE
+    while first:
+        if first & bit:
+            product ^= second
+            first ^= bit
+        second = second >> 1 ^ _POLYNOMIAL if second & 1 else second >> 1
+        bit >>= 1
+    return product
 
 
 def checksum_of(chunks: Iterable[bytes]) -> tuple[str, int]:

@@ -111,6 +111,12 @@ class CountingStore(WrappingStore):
             self.count("get", calls=0, read=len(chunk))
             yield chunk
 
+    def stream_range(self, path: str, start: int, end: int, *, piece: int = 8 << 20) -> Iterator[bytes]:
+        self.count("get")
+        for chunk in self.inner.stream_range(path, start, end, piece=piece):
+            self.count("get", calls=0, read=len(chunk))
+            yield chunk
+
     def put(self, path: str, data: bytes) -> ObjectInfo:
         self.count("put", written=len(data))
         return self.inner.put(path, data)

@@ -19,7 +19,16 @@ from datalayer.stores.paths import check_new_path, check_path, check_prefix
 from datalayer.stores.s3_clients import S3Clients
 from datalayer.stores.s3_errors import already_there, refusal, s3_errors
 from datalayer.stores.s3_listing import abort_uploads, list_keys
-from datalayer.stores.s3_reading import BUFFER, PinnedFile, PinnedObject, object_info, reading_again, short_answer
+from datalayer.stores.s3_reading import (
+    BUFFER,
+    RANGE,
+    PinnedFile,
+    PinnedObject,
+    exact_pieces,
+    object_info,
+    reading_again,
+    short_answer,
+)
 from datalayer.stores.s3_writer import CONCURRENT_PARTS, PART, S3Writer
 
 if TYPE_CHECKING:
@@ -131,6 +140,17 @@ class S3Store(Store):
         pinned = self._pinned(path, min(chunk_size, _FIRST_OF_STREAM))
         return pinned.chunks(0, pinned.info.size, chunk_size)
 
+    def stream_range(self, path: str, start: int, end: int, *, piece: int = 8 << 20) -> Iterator[bytes]:
+        if end <= start:
+            return iter(())
+        first = end - start if end - start <= RANGE else min(piece, _FIRST_OF_STREAM)
+        pinned = self._pinned(path, first, start)
+        if pinned.info.size < end:
+            raise VerificationError(
+                f"{self.location(path)} ends at byte {pinned.info.size}, before byte {end} that was asked for"
+            )
+        return exact_pieces(pinned.chunks(start, end, piece), piece)
+
     # Writing
 
     def put(self, path: str, data: bytes) -> ObjectInfo:
@@ -234,6 +254,10 @@ class S3Store(Store):
 
     # Views
 
+    @property
+    def identity(self) -> str:
+        return f"{self._clients.endpoint or 'AWS'} {self.root}"
+
     def spark_uri(self, path: str) -> str:
         return f"s3a://{self.filesystem_path(path)}"
 
@@ -268,8 +292,8 @@ class S3Store(Store):
         start = self._key(check_prefix(prefix))
         return f"{start}/" if prefix else start
 
-    def _pinned(self, path: str, first: int) -> PinnedObject:
-        return PinnedObject(self._clients, self._key(check_path(path)), path, self.location(path), self.tier, first)
+    def _pinned(self, path: str, first: int, at: int = 0) -> PinnedObject:
+        return PinnedObject(self._clients, self._key(check_path(path)), path, self.location(path), self.tier, first, at)
 
     def _read(self, path: str, read: Callable[[], _T]) -> _T:
         return reading_again(read, self._clients.deadline, self.location(path), self.tier)

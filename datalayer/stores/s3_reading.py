@@ -63,19 +63,22 @@ class PinnedObject:
         location: For errors.
         tier: For errors.
         first: How many bytes to read with the first request, which also tells size and version.
+        at: From which byte on.
 
     Raises:
         NotFoundError: There is no such object.
+        VerificationError: It ends before ``at``.
     """
 
     def __init__(
-        self, clients: S3Clients, key: str, info_path: str, location: Location, tier: Tier, first: int
+        self, clients: S3Clients, key: str, info_path: str, location: Location, tier: Tier, first: int, at: int = 0
     ) -> None:
         self._clients = clients
         self._key = key
         self._location = location
         self._tier = tier
         self._near = False
+        self._at = at
         self.info, self.first = self._again(lambda: self._begin(info_path, first))
 
     def read(self, start: int, length: int) -> bytes:
@@ -89,15 +92,16 @@ class PinnedObject:
             raise VerificationError(
                 f"{self._location} ends at byte {self.info.size}, before byte {end} that was asked for"
             )
-        if end <= len(self.first):
-            return self.first[start:end]
+        if self._at <= start and end <= self._at + len(self.first):
+            return self.first[start - self._at : end - self._at]
         return b"".join(self._pieces(start, end, PIECE)) if length else b""
 
     def chunks(self, start: int, end: int, size: int = PIECE) -> Iterator[bytes]:
         """Yield the bytes from ``start`` to ``end`` in order, in pieces of at most about ``size``."""
-        if start < len(self.first):
-            yield from _cut(self.first[start:end], size)
-            start = min(end, len(self.first))
+        known = self._at + len(self.first)
+        if self._at <= start < known:
+            yield from _cut(self.first[start - self._at : end - self._at], size)
+            start = min(end, known)
         size = min(size, PIECE)
         stretch = _FIRST_STRETCH
         while start < end and self._near:
@@ -172,16 +176,16 @@ class PinnedObject:
         client = self._clients.obstore
         try:
             clock = time.perf_counter()
-            result = client.get(self._key, options={"range": (0, first)})
+            result = client.get(self._key, options={"range": (self._at, self._at + first)})
             data, meta, ends = bytes(result.bytes()), result.meta, result.range[1]
             self._near = time.perf_counter() - clock < _NEAR_SECONDS
         except Exception as error:
-            if refusal(error).status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            if self._at or refusal(error).status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
             # No range of an empty object exists.
             return object_info(path, client.head(self._key)), b""
-        if len(data) != ends or ends != min(first, meta["size"]):
-            raise short_answer(self._location, len(data), ends)
+        if self._at + len(data) != ends or ends != min(self._at + first, meta["size"]):
+            raise short_answer(self._location, self._at + len(data), ends)
         return object_info(path, meta), data
 
     def _ask(self, start: int, end: int) -> GetResult:
@@ -244,6 +248,27 @@ def short_answer(location: Location, got: int, wanted: int) -> VerificationError
     return _ShortAnswerError(
         f"{location}: the service's answer ended at byte {got}, before byte {wanted} that it promised; check proxies on the way"
     )
+
+
+def exact_pieces(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """Yield the same bytes in pieces of exactly ``size``, and the rest."""
+    held: list[bytes | memoryview] = []
+    length = 0
+    for piece in pieces:
+        if not held and len(piece) == size:
+            yield piece
+            continue
+        rest = memoryview(piece)
+        while length + len(rest) >= size:
+            held.append(rest[: size - length])
+            rest = rest[size - length :]
+            yield b"".join(held)
+            held, length = [], 0
+        if rest:
+            held.append(rest)
+            length += len(rest)
+    if held:
+        yield b"".join(held)
 
 
 def _cut(data: bytes, size: int) -> list[bytes]:

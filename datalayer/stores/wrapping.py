@@ -41,6 +41,9 @@ class WrappingStore(Store):
     def stream(self, path: str, *, chunk_size: int = 8 << 20) -> Iterator[bytes]:
         return self.inner.stream(path, chunk_size=chunk_size)
 
+    def stream_range(self, path: str, start: int, end: int, *, piece: int = 8 << 20) -> Iterator[bytes]:
+        return self.inner.stream_range(path, start, end, piece=piece)
+
     def put(self, path: str, data: bytes) -> ObjectInfo:
         return self.inner.put(path, data)
 
@@ -67,6 +70,10 @@ class WrappingStore(Store):
 
     def reap_uploads(self, prefix: str, older_than: timedelta) -> builtins.list[str]:
         return self.inner.reap_uploads(prefix, older_than)
+
+    @property
+    def identity(self) -> str:
+        return self.inner.identity
 
     def unavailable(self) -> str | None:
         return self.inner.unavailable()

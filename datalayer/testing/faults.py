@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-READS = frozenset({"head", "get", "get_range", "open", "stream", "list", "children"})
+READS = frozenset({"head", "get", "get_range", "open", "stream", "stream_range", "list", "children"})
 WRITES = frozenset({"put", "put_exclusive", "compare_and_put", "writer", "write", "close", "copy", "delete"})
 ALL = READS | WRITES
 
@@ -98,6 +98,9 @@ class FaultyStore(WrappingStore):
 
     def stream(self, path: str, *, chunk_size: int = 8 << 20) -> Iterator[bytes]:
         return self.call("stream", path, lambda: self.inner.stream(path, chunk_size=chunk_size))
+
+    def stream_range(self, path: str, start: int, end: int, *, piece: int = 8 << 20) -> Iterator[bytes]:
+        return self.call("stream_range", path, lambda: self.inner.stream_range(path, start, end, piece=piece))
 
     def put(self, path: str, data: bytes) -> ObjectInfo:
         return self.call("put", path, lambda: self.inner.put(path, data))

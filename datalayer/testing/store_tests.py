@@ -21,6 +21,7 @@ from datalayer.errors import (
 )
 from datalayer.stores import base
 from datalayer.testing.capability_tests import CompareAndPutTests, ExclusivePutOnlyTests, MountedStoreTests, facts
+from datalayer.testing.range_tests import RangeTests
 from datalayer.testing.writer_tests import MIB, WriterTests
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ ODD_NAMES = (
 BAD_PATHS = ("", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "./a", "a/.", "a\0b")
 
 
-class StoreTests(WriterTests):
+class StoreTests(WriterTests, RangeTests):
     """Subclass it, override the fixture ``store`` with an empty store, and pytest runs the contract.
 
     What only some stores can do has classes of its own in ``datalayer.testing.capability_tests``; inherit from those that fit as well.
@@ -193,20 +194,7 @@ class StoreTests(WriterTests):
         again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301  # our own bytes
         assert (type(again), str(again), again.location) == (NotFoundError, str(caught.value), caught.value.location)
 
-    # Ranges and files
-
-    def test_a_range_is_exact(self, store: Store) -> None:
-        store.put("a", b"0123456789")
-        assert store.get_range("a", 0, 10) == b"0123456789"
-        assert store.get_range("a", 3, 4) == b"3456"
-        assert store.get_range("a", 9, 1) == b"9"
-        assert store.get_range("a", 4, 0) == b""
-
-    @pytest.mark.parametrize(("start", "length"), [(0, 11), (9, 2), (10, 1), (50, 5)])
-    def test_a_range_past_the_end_is_an_error(self, store: Store, start: int, length: int) -> None:
-        store.put("a", b"0123456789")
-        with pytest.raises(VerificationError):
-            store.get_range("a", start, length)
+    # Files
 
     def test_a_file_reads_and_seeks(self, store: Store) -> None:
         data = bytes(range(256)) * 40_000  # 10 MB: more than any buffer
