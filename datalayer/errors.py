@@ -12,6 +12,7 @@
     │  ├─ PreconditionFailedError
     │  ├─ NotSupportedError
     │  ├─ StoreFullError (OSError)
+    │  ├─ PinnedError
     │  └─ TransientStoreError              retryable
     │     ├─ StoreTimeoutError (TimeoutError)
     │     └─ StoreUnavailableError (ConnectionError)
@@ -88,6 +89,10 @@ class NotSupportedError(StoreError):
 
 class StoreFullError(StoreError, OSError):
     """The store has no room left for the bytes (ENOSPC, EDQUOT)."""
+
+
+class PinnedError(StoreError):
+    """Copies that somebody has pinned were to be dropped; nothing was."""
 
 
 class TransientStoreError(StoreError):

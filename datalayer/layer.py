@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from datalayer.commit.manifest import Input, Producer
     from datalayer.commit.publisher import Attempt, Publisher
+    from datalayer.hot.tier import HotTier
     from datalayer.resolve.resolution import Resolution
     from datalayer.stores.hot import HotStore
     from datalayer.taskfs import TaskFileSystem
@@ -116,6 +117,17 @@ class DataLayer:
             if self._hot is None:
                 self._hot = open_hot(self.config, cold, self.receipt)
             return self._hot
+
+    @property
+    def hot(self) -> HotTier:
+        """The hot tier's verbs: warm, pin, unpin, evict, status.
+
+        Raises:
+            ConfigError: The design has no hot tier.
+        """
+        from datalayer.hot.tier import HotTier  # Readers need none.
+
+        return HotTier(self.home, self.hot_store, self._resolver, self.config.hot or HotConfig())
 
     @property
     def home(self) -> Store:

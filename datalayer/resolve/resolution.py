@@ -129,7 +129,7 @@ class ResolvedOutput:
         self.key = key
         self.output = output
         """What the manifest says of it: counts, bytes, schema."""
-        self._served = served._replace(store=served.store.verifying(self._expected))
+        self._served = served._replace(store=served.store.verifying(self.expected))
         self._home = home
         self._make_filesystem = filesystem
         self._entries: dict[str, Entry] | None = None
@@ -345,7 +345,8 @@ class ResolvedOutput:
         """
         return self._served.store, self._path(self.entry(name))
 
-    def _expected(self, path: str) -> Expected | None:
+    def expected(self, path: str) -> Expected | None:
+        """Return what was committed under a path of the store that serves this output; None where that is no file of its own."""
         entry = self.files.get(path.removeprefix(f"{self._served.folder}/"))
         if entry is None or self._is_packed(entry):
             return None

@@ -1,0 +1,93 @@
+"""How much of what is hot."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from datalayer.hot.ledger import OutputRef
+from datalayer.resolve.bulk import side_by_side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from datalayer.hot.ledger import Lease, Notes
+    from datalayer.resolve.resolution import ResolvedOutput
+    from datalayer.stores.hot import HotStore
+
+_PARALLEL = 16
+
+
+class OutputStatus(NamedTuple):
+    """One output."""
+
+    team: str
+    address: str
+    """``/team/dag/task/run@attempt/output``."""
+    files: int
+    bytes: int
+    hot: int
+    """Bytes that are copies."""
+    used: str | None
+    """When it was warmed, or known to be read, last; None where it was not warmed here."""
+    leases: tuple[Lease, ...]
+    """Who has pinned it."""
+
+
+class TeamStatus(NamedTuple):
+    """The outputs of one team."""
+
+    team: str
+    outputs: int
+    bytes: int
+    hot: int
+    pinned: int
+    """Bytes of the copies that are pinned."""
+
+
+class HotStatus(NamedTuple):
+    """What is hot, of the outputs that were asked for; or of those that were warmed here or pinned."""
+
+    outputs: list[OutputStatus]
+    teams: list[TeamStatus]
+    bytes: int
+    hot: int
+    pinned: int
+    budget: int
+    unavailable: str | None
+    """Why the hot tier does not serve just now; it cannot be said then what it holds."""
+
+
+def look(store: HotStore, outputs: Iterable[ResolvedOutput], notes: Notes, budget: int) -> HotStatus:
+    """Return the status of some outputs; files are looked at side by side."""
+    now = datetime.now(UTC)
+    known = {OutputRef.of(output): output for output in outputs}
+    hot = dict.fromkeys(known, 0)
+    files = (
+        (ref, output.store_path(name)[1], entry.length)
+        for ref, output in known.items()
+        for name, entry in output.files.items()
+    )
+
+    def held(file: tuple[OutputRef, str, int]) -> tuple[OutputRef, int]:
+        ref, path, length = file
+        return ref, store.resident(path, length)
+
+    for ref, size in side_by_side(held, files, _PARALLEL):
+        hot[ref] += size
+    found = []
+    for ref, output in known.items():
+        noted = notes.outputs.get(ref)
+        leases = tuple(sorted(noted.live(now), key=lambda lease: lease.holder)) if noted else ()
+        used = noted.warmed.used if noted and noted.warmed else None
+        whole = output.output
+        found.append(OutputStatus(ref.key.team, str(ref), whole.files, whole.bytes, hot[ref], used, leases))
+    found.sort(key=lambda one: one.address)
+    teams = [_team(team, [one for one in found if one.team == team]) for team in sorted({one.team for one in found})]
+    total = _team("", found)
+    return HotStatus(found, teams, total.bytes, total.hot, total.pinned, budget, store.unavailable())
+
+
+def _team(team: str, outputs: list[OutputStatus]) -> TeamStatus:
+    pinned = sum(one.hot for one in outputs if one.leases)
+    return TeamStatus(team, len(outputs), sum(one.bytes for one in outputs), sum(one.hot for one in outputs), pinned)

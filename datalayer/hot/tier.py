@@ -1,0 +1,340 @@
+"""``HotTier``: the hot tier's verbs, as ``layer.hot``."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from datalayer.addresses.keys import TaskKey
+from datalayer.errors import (
+    DataLayerError,
+    PinnedError,
+    ResolutionError,
+    StoreError,
+    StoreUnavailableError,
+    VerificationError,
+)
+from datalayer.hot.budget import check_size, held, make_room
+from datalayer.hot.leases import LEASE, Leases, check_holder
+from datalayer.hot.ledger import Ledger, Notes, OutputRef, place_of, prefix_of
+from datalayer.hot.plan import key_of
+from datalayer.hot.selecting import LeftOut, What, copied_here, is_copied, outputs_of, paths_of, select
+from datalayer.hot.status import HotStatus, look
+from datalayer.hot.warming import make_copies
+from datalayer.resolve.bulk import side_by_side
+from datalayer.stores.base import Tier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from datalayer.config import HotConfig
+    from datalayer.hot.ledger import Lease
+    from datalayer.hot.warming import Made
+    from datalayer.resolve.resolution import ResolvedOutput
+    from datalayer.resolve.resolver import Resolver
+    from datalayer.stores.base import Store
+    from datalayer.stores.hot import HotStore
+
+PARALLEL = 8
+"""How many files, or parts of large ones, are warmed at once unless it is said otherwise."""
+
+_log = logging.getLogger(__name__)
+
+
+class Warmed(NamedTuple):
+    """What became of warming."""
+
+    files: int
+    bytes: int
+    """Of those files, or of the columns of them."""
+    fetched: int
+    """Bytes of copies that were made. They can be more than were asked for: copies are made in blocks."""
+    hot: int
+    """Bytes that were copies before."""
+    evicted: tuple[str, ...]
+    """The outputs that had to make room, coldest first."""
+    left_out: tuple[LeftOut, ...]
+
+
+class HotTier:
+    """Warms, pins and evicts copies of committed outputs. Safe to share between threads.
+
+    Every verb also takes back the pins whose time is over, so that a process that crashed leaves none for longer than its lease.
+
+    Args:
+        home: Where the ledger lies.
+        store: The copies.
+        resolver: Finds outputs.
+        settings: The configuration.
+    """
+
+    def __init__(self, home: Store, store: HotStore, resolver: Resolver, settings: HotConfig) -> None:
+        self._store = store
+        self._resolver = resolver
+        self._budget = settings.budget_bytes
+        self._ledger = Ledger(home, place_of(settings.url, shared=settings.alluxio))
+        self._leases = Leases(self._ledger, store, self._output)
+
+    def warm(
+        self,
+        what: What,
+        *,
+        files: str | Sequence[str] | None = None,
+        columns: str | Sequence[str] | None = None,
+        parallel: int = PARALLEL,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Warmed:
+        """Make copies of an output before it is read. What is a copy already is not fetched again.
+
+        Where the budget is used up, the outputs go that were warmed here, are not pinned, and have not been used for longest. Where that is
+        not enough, what fits is warmed, and the result says what was left out.
+
+        Args:
+            what: A task, for all outputs of its committed attempt; one output of it; or what they were resolved to.
+            files: Only these files, or those in these folders of the output.
+            columns: Only these columns of Parquet files, and the files' footers.
+            parallel: How many files, or parts of large ones, are read at once.
+            progress: Called with the bytes that are done and those in all; from several threads, one at a time.
+
+        Raises:
+            NotFoundError: There is no such file or column, or a committed file is gone.
+            NotPublishedError: Nothing is committed there.
+            NotSupportedError: The output is a reference, or a file is no Parquet file and has no columns.
+            StoreFullError: An output is larger than the budget. Nothing was fetched.
+            StoreUnavailableError: The hot tier does not serve, or does not hold what it was warmed with. Readers get the cold tier's bytes.
+            VerificationError: A file is not the one that was committed.
+        """
+        return self._warm(what, _texts(files), _texts(columns), parallel, progress)
+
+    def pin(self, what: What, holder: str, ttl: timedelta = LEASE) -> datetime:
+        """Keep the copies of an output, those that are yet to be made too, from making room for others. Return when the pin ends.
+
+        Args:
+            what: As for :meth:`warm`.
+            holder: For whom. A holder has one lease on an output: pinning again renews it.
+            ttl: The pin ends then, if nobody takes it back before.
+
+        Raises:
+            NotSupportedError: The output is a reference.
+            StoreFullError: An output is larger than the budget.
+            StoreUnavailableError: The hot tier does not serve.
+        """
+        self._current()
+        outputs, _ = self._outputs(what)
+        for output in outputs:
+            check_size(OutputRef.of(output), output.output.bytes, self._budget)
+        return max(self._leases.take(output, [holder], ttl) for output in outputs)
+
+    def unpin(self, what: What, holder: str) -> tuple[str, ...]:
+        """Take a holder's pins back; return the outputs it had pinned. When the last holder's is gone, the copies may make room for others.
+
+        Args:
+            what: As for :meth:`warm`. Of a task, every attempt's outputs are meant.
+            holder: Whose.
+
+        Raises:
+            StoreUnavailableError: The hot tier does not serve. The pin ends when its time is over.
+        """
+        self._current()
+        check_holder(holder)
+        return tuple(str(ref) for key, only in self._refs(what) for ref in self._leases.release(holder, key, only))
+
+    def evict(self, what: What, *, force: bool = False) -> tuple[str, ...]:
+        """Drop the copies of an output; return the outputs. Who reads one meanwhile reads on undisturbed.
+
+        Args:
+            what: As for :meth:`warm`.
+            force: Also those that somebody has pinned. The pins stay: copies that are made again are kept.
+
+        Raises:
+            PinnedError: Somebody has pinned one. Nothing was dropped.
+        """
+        notes = self._current()
+        outputs, _ = self._outputs(what)
+        now = datetime.now(UTC)
+        for output in outputs if not force else ():
+            ref = OutputRef.of(output)
+            live = notes.outputs[ref].live(now) if ref in notes.outputs else ()
+            if live:
+                holders = ", ".join(f"{lease.holder} until {lease.until:%Y-%m-%d %H:%MZ}" for lease in live[:3])
+                more = f" and {len(live) - 3} more" if len(live) > 3 else ""
+                raise PinnedError(
+                    f"{ref} is pinned by {holders}{more}: nothing was evicted. Unpin it, or evict it by force",
+                    tier=Tier.HOT.value,
+                )
+        for output in outputs:
+            self._drop(output)
+        return tuple(str(OutputRef.of(output)) for output in outputs)
+
+    def status(self, what: What | None = None, *, team: str | None = None) -> HotStatus:
+        """Return how much is hot, by output, by team and in all.
+
+        Args:
+            what: These outputs. Without it, those that were warmed here or are pinned.
+            team: Only this team's of them.
+        """
+        try:
+            notes = self._current(prefix_of(team) if team is not None else "")
+        except StoreError:
+            # Whether it holds anything cannot be said; what was noted can.
+            notes = self._ledger.read(prefix_of(team) if team is not None else "")
+        outputs = self._known(notes) if what is None else self._outputs(what)[0]
+        return look(self._store, outputs, notes, self._budget)
+
+    def expire(self, prefix: str = "") -> list[tuple[str, Lease]]:
+        """Take back the pins whose time is over; return each output with the lease that was on it.
+
+        Args:
+            prefix: Only below this address, or the beginning of one.
+
+        Raises:
+            StoreError: The hot tier could not be told. Whoever comes next tries again.
+        """
+        notes = self._ledger.read(prefix)
+        _, removed = self._leases.expire(notes)
+        self._ledger.clear(notes)
+        return [(str(ref), lease) for ref, lease in removed]
+
+    # A workflow's reads ---------------------------------------------------------------------------------------------------------------
+
+    def committed(
+        self, key: TaskKey | str, readers: Iterable[TaskKey | str] = (), *, attempt: int | None = None
+    ) -> None:
+        """Warm what a task has committed, and pin it for those that will read it. What goes wrong is in the receipt and the log, no error.
+
+        Args:
+            key: The task.
+            readers: The tasks that will read it; see :class:`~datalayer.hot.plan.ReadPlan`. Each has its own lease, which ends by itself.
+            attempt: The attempt; by default the current one.
+
+        Raises:
+            InvalidKeyError: One is no key.
+        """
+        task, holders = key_of(key), [str(key_of(reader)) for reader in readers]
+        try:
+            outputs = [output for output in self._resolver.resolve(task, attempt=attempt).values() if is_copied(output)]
+        except (DataLayerError, OSError) as error:
+            self._missed(f"{task} was not warmed after its commit", error)
+            return
+        for output in outputs:
+            try:
+                check_size(OutputRef.of(output), output.output.bytes, self._budget)
+                if holders:
+                    self._leases.take(output, holders, LEASE)
+                for one in self._warm(output, None, None, PARALLEL, None).left_out:
+                    self._missed(f"{one.output}, file {one.file!r}, was not warmed after its commit", one.reason)
+            except (DataLayerError, OSError) as error:
+                self._missed(f"{OutputRef.of(output)} was not warmed after its commit", error)
+
+    def finished(self, reader: TaskKey | str, inputs: Iterable[TaskKey | str]) -> None:
+        """Release what was pinned for a task that has read its inputs. What goes wrong is in the receipt and the log: leases end by themselves.
+
+        Args:
+            reader: The task.
+            inputs: The tasks whose outputs it has read.
+
+        Raises:
+            InvalidKeyError: One is no key.
+        """
+        holder = str(key_of(reader))
+        for key in [key_of(one) for one in inputs]:
+            try:
+                for ref in self._leases.release(holder, key):
+                    noted = self._ledger.of(ref)
+                    if noted.warmed:
+                        self._ledger.used(noted.warmed)
+            except (DataLayerError, OSError) as error:
+                self._missed(f"the pin of {key} for {holder} was not taken back", error)
+
+    # Parts ----------------------------------------------------------------------------------------------------------------------------
+
+    def _current(self, prefix: str = "") -> Notes:
+        return self._leases.expire(self._ledger.read(prefix))[0]
+
+    def _warm(
+        self,
+        what: What,
+        files: list[str] | None,
+        columns: list[str] | None,
+        parallel: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> Warmed:
+        notes = self._current()
+        reason = self._store.unavailable()
+        if reason is not None:
+            raise StoreUnavailableError(
+                f"the hot tier does not serve: {reason}. Nothing was warmed; readers get the cold tier's bytes",
+                tier=Tier.HOT.value,
+                location=str(self._store.location()),
+            )
+        outputs, others = self._outputs(what)
+        wanted = [one for output in outputs for one in select(self._store, output, files, columns, parallel)]
+        for output in outputs:
+            ref = OutputRef.of(output)
+            check_size(ref, sum(one.bytes for one in wanted if one.ref == ref), self._budget)
+        room = make_room(wanted, notes, self._budget, datetime.now(UTC))
+        for ref in room.evict:
+            self._drop_ref(ref)
+        refs = list(dict.fromkeys(one.ref for one in room.warm))
+        for ref in refs:
+            # Before the bytes: what a process that ends in between has made is known, too.
+            mine = [one for one in room.warm if one.ref == ref]
+            copies = [(one.expected.length, max(one.before, one.bytes)) for one in mine]
+            self._ledger.warmed(ref, len(mine), held(ref, copies, notes))
+        for output in outputs:
+            if OutputRef.of(output) in notes.outputs:
+                # The hot tier of another machine knows nothing of a pin before somebody warms there.
+                self._leases.renew(output, notes.outputs[OutputRef.of(output)])
+        made = make_copies(self._store, room.warm, parallel, progress)
+        for ref in refs:
+            mine_made = [one for one in made if one.wanted.ref == ref]
+            self._ledger.warmed(
+                ref, len(mine_made), held(ref, [(one.wanted.expected.length, one.after) for one in mine_made], notes)
+            )
+        return _result(made, tuple(map(str, room.evict)), (*others, *room.left_out))
+
+    def _outputs(self, what: What) -> tuple[list[ResolvedOutput], list[LeftOut]]:
+        return copied_here(outputs_of(what, self._resolver.resolve))
+
+    def _refs(self, what: What) -> list[tuple[TaskKey, OutputRef | None]]:
+        if isinstance(what, TaskKey):
+            return [(what, None)]
+        return [(ref.key, ref) for ref in map(OutputRef.of, outputs_of(what, self._resolver.resolve))]
+
+    def _known(self, notes: Notes) -> Iterable[ResolvedOutput]:
+        def find(ref: OutputRef) -> ResolvedOutput | None:
+            try:
+                return self._output(ref)
+            except (ResolutionError, VerificationError):
+                return None  # The attempt is gone; so are its bytes.
+
+        return filter(None, side_by_side(find, notes.outputs, PARALLEL))
+
+    def _output(self, ref: OutputRef) -> ResolvedOutput:
+        return self._resolver.resolve(ref.key, attempt=ref.attempt)[ref.output]
+
+    def _drop(self, output: ResolvedOutput) -> None:
+        self._store.evict(paths_of(output))
+        self._ledger.forget([OutputRef.of(output)])
+
+    def _drop_ref(self, ref: OutputRef) -> None:
+        try:
+            self._drop(self._output(ref))
+        except (ResolutionError, VerificationError):
+            self._ledger.forget([ref])
+
+    def _missed(self, what: str, reason: object) -> None:
+        self._store.receipt.miss(Tier.HOT.value, f"{what}: {reason}")
+        _log.warning("%s: %s", what, reason)
+
+
+def _result(made: list[Made], evicted: tuple[str, ...], left_out: tuple[LeftOut, ...]) -> Warmed:
+    asked = sum(one.wanted.bytes for one in made)
+    fetched = sum(max(0, one.after - one.wanted.before) for one in made)
+    hot = sum(max(0, one.wanted.bytes - max(0, one.after - one.wanted.before)) for one in made)
+    return Warmed(len(made), asked, fetched, hot, evicted, left_out)
+
+
+def _texts(given: str | Sequence[str] | None) -> list[str] | None:
+    return [given] if isinstance(given, str) else None if given is None else list(given)
