@@ -70,7 +70,7 @@ class Leases:
         found = self._ledger.read(key.path).outputs
         held = [
             (noted, [lease for lease in noted.leases if lease.holder == holder])
-            for ref, noted in found.items()
+            for ref, noted in sorted(found.items())
             if ref.key == key and only in {None, ref}
         ]
         held = [(noted, leases) for noted, leases in held if leases]
@@ -86,7 +86,7 @@ class Leases:
         """
         now = datetime.now(UTC)
         left, removed = dict(notes.outputs), []
-        for ref, noted in notes.outputs.items():
+        for ref, noted in sorted(notes.outputs.items()):
             live = noted.live(now)
             ended = [lease for lease in noted.leases if lease not in live]
             if ended:

@@ -85,17 +85,24 @@ def hot_layer(
     budget: int | str = "10MB",
     *,
     stores: dict[Tier, Store] | None = None,
-    hot: MemoryHot | None = None,
+    store: MemoryHot | None = None,
     **settings: object,
 ) -> DataLayer:
-    """A layer of the design ``hot-cold`` in memory; its hot tier is a :class:`MemoryHot`, perhaps another layer's."""
+    """A layer of the design ``hot-cold`` in memory; its hot tier is a :class:`MemoryHot`, perhaps another layer's.
+
+    Args:
+        budget: Of the hot tier.
+        stores: By default one in memory.
+        store: The hot tier.
+        **settings: Of the configuration.
+    """
     document = {"design": "hot-cold", "hot": {"budget": budget, "write_type": "THROUGH"}} | settings
     layer = DataLayer(Config.from_mapping(document), stores=stores or {Tier.COLD: MemoryStore()})
-    if hot is None:
+    if store is None:
         receipt = Receipt()
-        hot = MemoryHot(CountingStore(layer.store(Tier.COLD), receipt), layer.receipt)
-        hot.asked = receipt
-    layer._hot = hot
+        store = MemoryHot(CountingStore(layer.store(Tier.COLD), receipt), layer.receipt)
+        store.asked = receipt
+    layer._hot = store
     return layer
 
 
