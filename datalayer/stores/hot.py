@@ -42,6 +42,9 @@ class HotStore(WrappingStore):
         receipt: Told of hits and misses.
     """
 
+    can_map: bool = True
+    """Whether a local path is a file on this machine's disk. Mapped into memory, one that a server shows would end its reader with the server."""
+
     def __init__(self, cold: Store, receipt: Receipt) -> None:
         super().__init__(cold)
         self.cold = cold
@@ -171,6 +174,10 @@ class CommittedView(WrappingStore):
     def local_folder(self, path: str, files: Callable[[], Iterable[str]]) -> Path | None:
         folder = self._hot.local_path(path)
         return folder if folder is not None and all(self.local_path(file) is not None for file in files()) else None
+
+    def mappable_path(self, path: str) -> Path | None:
+        """Return where a whole copy lies that may be mapped into memory."""
+        return self._hot.local_path(path) if self._hot.can_map else None
 
     def mapped(self) -> None:
         """Note that a whole copy on this machine was mapped into memory: what is read of it is not seen here."""

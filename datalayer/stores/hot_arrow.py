@@ -33,7 +33,7 @@ class _Mapping(FSSpecHandler):  # type: ignore[misc]  # pyarrow ships no types
         import pyarrow
 
         inside = path.strip("/").removeprefix(self._root).strip("/")
-        local = self._store.local_path(inside)
+        local = self._store.mappable_path(inside)
         if local is None:
             return None
         # Dropped meanwhile, a file that is open stays whole.

@@ -1,0 +1,120 @@
+"""``Availability``: whether Alluxio serves, so that readers do not each find out by waiting.
+
+Whoever meets a failure of the service tells it here. Then Alluxio is left alone for a while, and readers go to the cold tier at once. When the
+while is over, the next who asks has it tried in the background, with one byte of a file: readers never wait for an Alluxio that is down.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from datalayer.errors import DataLayerError
+from datalayer.stores.alluxio.failures import CopyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_FIRST_SECONDS = 2.0
+_LONGEST_SECONDS = 30.0
+_ALONE_SECONDS = 60.0
+
+_log = logging.getLogger("datalayer")
+
+
+class Availability:
+    """What is known of a service's health. Safe to use from many threads, and after a fork.
+
+    Args:
+        name: The service, for the log.
+        instead: What is read instead of it, for the log.
+        probe: Tries to read a file; raises where that fails.
+    """
+
+    def __init__(self, name: str, instead: str, probe: Callable[[str], None]) -> None:
+        self._name = name
+        self._instead = instead
+        self._probe = probe
+        self._lock = threading.Lock()
+        self._down = False
+        self._path = ""
+        self._good: str | None = None
+        self._wait = _FIRST_SECONDS
+        self._next = 0.0
+        self._back = -_LONGEST_SECONDS
+        self._prober: threading.Thread | None = None
+        self._avoided: dict[str, tuple[float, str]] = {}
+
+    @property
+    def good(self) -> str | None:
+        """A file that has been read through the service lately."""
+        return self._good
+
+    def reason(self, path: str | None = None) -> str | None:
+        """Return why the service, or this file of it, is not asked just now; None where it is to be tried."""
+        if not self._down:
+            return self._avoiding(path) if self._avoided and path is not None else None
+        with self._lock:
+            if self._down and time.monotonic() >= self._next and not (self._prober and self._prober.is_alive()):
+                # A daemon: it holds nothing, and no process should wait for it at its end.
+                self._prober = threading.Thread(target=self._try_again, name="datalayer-alluxio-probe", daemon=True)
+                self._prober.start()
+            return "unavailable" if self._down else None
+
+    def failed(self, path: str, why: str) -> None:
+        """Note that the service failed a reader of a file. The first one of an outage is logged."""
+        with self._lock:
+            if self._down:
+                return
+            now = time.monotonic()
+            # One that fails again soon after it came back is given more time.
+            again = now - self._back < _LONGEST_SECONDS
+            self._wait = min(2 * self._wait, _LONGEST_SECONDS) if again else _FIRST_SECONDS
+            self._down, self._path, self._next = True, path, now + self._wait
+        _log.warning(
+            "%s does not serve (%s): %s and what else is asked for meanwhile is read from %s. It is tried again from time to time",
+            self._name,
+            why,
+            path,
+            self._instead,
+        )
+
+    def served(self, path: str) -> None:
+        """Note a file that came through well."""
+        self._good = path
+
+    def avoid(self, path: str, reason: str, seconds: float) -> None:
+        """Leave the service out for one file, for a while."""
+        with self._lock:
+            now = time.monotonic()
+            self._avoided = {one: what for one, what in self._avoided.items() if what[0] > now}
+            self._avoided[path] = (now + seconds, reason)
+
+    def _avoiding(self, path: str) -> str | None:
+        until, reason = self._avoided.get(path, (0.0, ""))
+        return reason if time.monotonic() < until else None
+
+    def _try_again(self) -> None:
+        path, good = self._path, self._good
+        alone = False
+        try:
+            try:
+                self._probe(path)
+            except CopyError:
+                # It may be this file's own trouble.
+                if good is None or good == path:
+                    raise
+                self._probe(good)
+                alone = True
+        except (CopyError, DataLayerError):
+            with self._lock:
+                self._wait = min(2 * self._wait, _LONGEST_SECONDS)
+                self._next = time.monotonic() + self._wait
+            return
+        if alone:
+            self.avoid(path, "unavailable", _ALONE_SECONDS)
+        with self._lock:
+            self._down, self._back = False, time.monotonic()
+        _log.info("%s serves again%s", self._name, f", but for {path}" if alone else "")
