@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.services.alluxio import AlluxioServer
 from tests.services.faultproxy import FaultProxy
 from tests.services.s3server import S3Server, moto_server, versitygw_server
 
@@ -39,6 +40,13 @@ def fault_proxy(versitygw: S3Server) -> Iterator[FaultProxy]:
     """A fault proxy in front of versitygw, with nothing scripted."""
     with FaultProxy(versitygw.endpoint) as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="session")
+def alluxio(versitygw: S3Server) -> Iterator[AlluxioServer]:
+    """The one Alluxio of this run, in front of versitygw; every test takes a folder of its own with `mount(bucket, prefix)`."""
+    with AlluxioServer(versitygw) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

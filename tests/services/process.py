@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import socket
 import subprocess
 import tempfile
@@ -21,6 +23,33 @@ def free_port() -> int:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def steady_ports(count: int) -> list[int]:
+    """Loopback ports that were free a moment ago, and that the kernel gives to nobody who does not ask for them by number.
+
+    A server that is killed and started again finds them free. (Not so where the kernel has been told to give away all.)
+    """
+    kernels_first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    end = kernels_first if kernels_first > 12_000 else 60_000
+    ports: list[int] = []
+    with contextlib.ExitStack() as probes:
+        while len(ports) < count:
+            port = random.randrange(10_000, end)
+            probe = probes.enter_context(socket.socket())
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind((HOST, port))
+                ports.append(port)
+    return ports
+
+
+def bound_to_owner(command: Sequence[str | Path]) -> list[str]:
+    """A command line whose process dies with the thread that starts it, also when that is killed.
+
+    The first program becomes the second: the process id stays.
+    """
+    return ["setpriv", "--pdeathsig", "KILL", "--", *map(str, command)]
 
 
 class ServerProcess:
@@ -57,8 +86,7 @@ class ServerProcess:
         # Another run on this machine may take the port between our look and the server's bind: then the server ends.
         for _ in range(5):
             self.port = free_port()
-            # The server dies with this process, also when that is killed. setpriv becomes the server: same pid.
-            command = ["setpriv", "--pdeathsig", "KILL", "--", *map(str, self._command(self.port))]
+            command = bound_to_owner(self._command(self.port))
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
             )
