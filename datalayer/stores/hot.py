@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # A file that is read on from where it was left fetches ever more at once.
 _FIRST_WINDOW = 512 << 10
-_LARGEST_WINDOW = 32 << 20
+_LARGEST_WINDOW = 256 << 20
 _BUFFER = 256 << 10
 
 
@@ -217,7 +217,7 @@ class _HotFile(PositionedFile):
         if self._position != self._next:
             self._begin(wanted)
         elif not self._rest and self._next == self._end:
-            self._window = min(2 * self._window, _LARGEST_WINDOW)
+            self._window = min(4 * self._window, _LARGEST_WINDOW)
             self._begin(max(wanted, self._window))
         done = 0
         while done < wanted:
