@@ -18,7 +18,7 @@ from datalayer.stores.counting import CountingStore, Receipt
 from datalayer.stores.opening import open_hot, open_root, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from datalayer.commit.manifest import Input, Producer
     from datalayer.commit.publisher import Attempt, Publisher
@@ -158,13 +158,23 @@ class DataLayer:
             StoreError: The home store failed.
         """
         _check_key(key)
-        return self.publisher().publish(key, owner=owner, inputs=inputs, producer=producer)
+        publisher = self.publisher(self._warm if self.warms_commits else None)
+        return publisher.publish(key, owner=owner, inputs=inputs, producer=producer)
 
-    def publisher(self) -> Publisher:
-        """Return the publisher of this layer's home and data stores."""
+    def publisher(self, then: Callable[[TaskKey, int], None] | None = None) -> Publisher:
+        """Return the publisher of this layer's home and data stores; ``then`` is called with what has committed."""
         from datalayer.commit.publisher import Publisher  # Readers need none, and start sooner.
 
-        return Publisher(self.home, self.data)
+        return Publisher(self.home, self.data, then)
+
+    @property
+    def warms_commits(self) -> bool:
+        """Whether what is committed is to be warmed after it. A cache folder needs none of that: it makes its copy of what is written."""
+        hot = self.config.hot or HotConfig()
+        return Tier.HOT in self.design.reads and hot.alluxio and hot.write_through
+
+    def _warm(self, key: TaskKey, attempt: int) -> None:
+        self.hot.committed(key, attempt=attempt)
 
     def resolve(self, key: TaskKey, *, attempt: int | None = None, digest: str | None = None) -> Resolution:
         """Return the committed attempt of a task: one request, or none for a pinned one that is known already.

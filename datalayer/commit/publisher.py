@@ -28,7 +28,7 @@ from datalayer.commit.output import OutputWriter
 from datalayer.errors import CommitConflictError, DataLayerError, PublishError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
     from typing import Self
 
@@ -62,6 +62,7 @@ class Attempt:
         inputs: Iterable[Input] = (),
         producer: Producer | None = None,
         attached: bool = False,
+        then: Callable[[TaskKey, int], None] | None = None,
     ) -> None:
         self._home = home
         self._data = data
@@ -77,6 +78,7 @@ class Attempt:
         self._heartbeat = _Heartbeat(home, f"{layout.attempt_path(key, claim.attempt)}/{layout.ALIVE}")
         self.key = key
         self._attached = attached
+        self._then = then
 
     @property
     def number(self) -> int:
@@ -143,6 +145,9 @@ class Attempt:
             manifest, document = self._begun
             open_log(self._home, self.key).commit(self.number, document)
         self._heartbeat.stop()
+        then, self._then = self._then, None
+        if then:
+            then(self.key, self.number)
         return manifest
 
     def abandon(self) -> None:
@@ -246,11 +251,18 @@ class Attempt:
 
 
 class Publisher:
-    """Starts attempts on a home store, with their data on another or the same one."""
+    """Starts attempts on a home store, with their data on another or the same one.
 
-    def __init__(self, home: Store, data: Store) -> None:
+    Args:
+        home: Where they commit.
+        data: Where their outputs are written.
+        then: Called once with the key and the number of each that has committed. It must not raise.
+    """
+
+    def __init__(self, home: Store, data: Store, then: Callable[[TaskKey, int], None] | None = None) -> None:
         self._home = home
         self._data = data
+        self._then = then
 
     def publish(
         self,
@@ -277,13 +289,15 @@ class Publisher:
         claim = claim_attempt(self._home, key, owner)
         if owner is not None and claim.attempt > 1:
             self._fence_earlier(key, owner, claim.attempt)
-        return Attempt(self._home, self._data, claim, key, inputs=inputs, producer=producer)
+        return Attempt(self._home, self._data, claim, key, inputs=inputs, producer=producer, then=self._then)
 
     def attach(
         self, key: TaskKey, claim: Claim, *, inputs: Iterable[Input] = (), producer: Producer | None = None
     ) -> Attempt:
         """Return the attempt of a claim that was made before, by this process or another. One process at a time may stage under it."""
-        return Attempt(self._home, self._data, claim, key, inputs=inputs, producer=producer, attached=True)
+        return Attempt(
+            self._home, self._data, claim, key, inputs=inputs, producer=producer, attached=True, then=self._then
+        )
 
     def _fence_earlier(self, key: TaskKey, owner: str, number: int) -> None:
         for earlier in sorted(attempt_numbers(self._home, key), reverse=True):

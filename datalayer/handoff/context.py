@@ -104,12 +104,24 @@ class ConnectionPlace(msgspec.Struct, frozen=True, omit_defaults=True):
     deadline: float | None = None
 
 
+class HotPlace(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Where copies of committed outputs are held, as ``[hot]`` of the configuration has it."""
+
+    url: str | None = None
+    proxy: str | None = None
+    mount: str | None = None
+    budget: str | int | None = None
+    write_type: str | None = None
+    timeout: float | None = None
+
+
 class ContextConfig(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The configuration a job works under, without secrets. It wins over the job's own file and environment, key by key."""
 
     design: str | None = None
     home: str | None = None
     tiers: dict[str, TierPlace] = {}
+    hot: HotPlace | None = None
     references: list[PrefixPlace] = []
     connections: dict[str, ConnectionPlace] = {}
     cache: str | None = None
@@ -127,6 +139,8 @@ class TaskContext(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     inputs: dict[str, InputSpec] = {}
     outputs: dict[str, OutputSpec] = msgspec.field(default_factory=lambda: {DEFAULT_OUTPUT: OutputSpec()})
     config: ContextConfig | None = None
+    readers: list[str] = []
+    """The addresses of the task instances that will read the outputs: where the design has a hot tier they are pinned there for these."""
     producer: ProducerSpec | None = None
     commit: Literal["self", "wrapper"] = "self"
     """Who commits: the job itself (through ``open_task()``), or whoever started it. Never both."""
@@ -192,6 +206,9 @@ def check_context(context: TaskContext, what: str = "the context") -> None:
             for index, pin in enumerate(spec.pins or ()):
                 path = f"{what}.inputs.{alias}.pins[{index}].key"
                 TaskKey.parse(pin.key)
+        for index, reader in enumerate(context.readers):
+            path = f"{what}.readers[{index}]"
+            TaskKey.parse(reader)
         for name, output in context.outputs.items():
             path = f"{what}.outputs.{name}"
             check_output_name(name)
@@ -232,9 +249,21 @@ def context_config(config: Config, *, cache: Path | None = None) -> ContextConfi
         design=config.design,
         home=config.home,
         tiers={name: TierPlace(tier.url, tier.connection) for name, tier in config.tiers.items()},
+        hot=_hot(config),
         references=[PrefixPlace(place.prefix, place.connection) for place in config.references],
         connections={name: _public(config, name) for name in sorted(used)},
         cache=config.cache or (str(cache) if cache else None),
+    )
+
+
+def _hot(config: Config) -> HotPlace | None:
+    hot = config.hot
+    if hot is None:
+        return None
+    # The job may work in another folder than this process.
+    url = hot.url if hot.url is None or "://" in hot.url else str(Path(hot.url).absolute())
+    return HotPlace(
+        url=url, proxy=hot.proxy, mount=hot.mount, budget=hot.budget, write_type=hot.write_type, timeout=hot.timeout
     )
 
 

@@ -14,8 +14,10 @@ from datalayer.addresses.layout import check_file_name
 from datalayer.commit.manifest import Entry, Field
 from datalayer.commit.output import OutputWriter
 from datalayer.errors import InvalidKeyError, PublishError, VerificationError
+from datalayer.stores.counting import TierReceipt
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import BinaryIO, TextIO
 
@@ -27,9 +29,9 @@ if TYPE_CHECKING:
 
 
 class Record(msgspec.Struct, omit_defaults=True):
-    """One line."""
+    """One line: of one output, or a receipt."""
 
-    output: str
+    output: str = ""
     begun: str | None = None
     """A file was opened."""
     dropped: str | None = None
@@ -42,6 +44,8 @@ class Record(msgspec.Struct, omit_defaults=True):
     """And its files are to be read for their checksums, because a program wrote them."""
     rows: int | None = None
     schema: list[Field] | None = None
+    receipt: dict[str, TierReceipt] | None = None
+    """What a process of the job asked of each tier."""
 
 
 class FileJournal:
@@ -142,20 +146,9 @@ def read_journal(path: Path) -> dict[str, Staged]:
         PublishError: A file was opened and never closed.
         VerificationError: The journal is damaged, or names a file outside the output.
     """
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return {}
     found: dict[str, Staged] = {}
     unfinished: set[tuple[str, str]] = set()
-    for line in lines:
-        try:
-            record = msgspec.json.decode(line, type=Record)
-            for name in (record.begun, record.dropped, record.wrote.name if record.wrote else None):
-                if name is not None:
-                    check_file_name(name)
-        except (msgspec.MsgspecError, InvalidKeyError) as error:
-            raise VerificationError(f"the job's journal {path} is damaged: {error}") from error
+    for record in _records(path):
         staged = found.setdefault(record.output, Staged())
         if record.begun is not None:
             unfinished.add((record.output, record.begun))
@@ -173,4 +166,39 @@ def read_journal(path: Path) -> dict[str, Staged]:
         raise PublishError(
             f"output {output!r}: the job opened file {name!r} and never closed it: close it, or use 'with'"
         )
+    return found
+
+
+def _records(path: Path) -> Iterator[Record]:
+    """Yield the lines that are about outputs."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        try:
+            record = msgspec.json.decode(line, type=Record)
+            for name in (record.begun, record.dropped, record.wrote.name if record.wrote else None):
+                if name is not None:
+                    check_file_name(name)
+        except (msgspec.MsgspecError, InvalidKeyError) as error:
+            raise VerificationError(f"the job's journal {path} is damaged: {error}") from error
+        if record.receipt is None:
+            yield record
+
+
+def read_receipts(path: Path) -> list[dict[str, TierReceipt]]:
+    """Return what the processes of a job asked of each tier through ``open_task()``. A line that is damaged counts nothing."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            receipt = msgspec.json.decode(line, type=Record).receipt
+        except msgspec.MsgspecError:
+            continue
+        if receipt is not None:
+            found.append(receipt)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from itertools import product
 from pathlib import PurePosixPath
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from datalayer.layer import DataLayer
     from datalayer.resolve.resolution import Resolution, ResolvedOutput
 
+_log = logging.getLogger("datalayer")
 _LATEST = re.compile(r"/([^/]+)/([^/]+)/([^/]+)/latest(?:/map_index-(0|[1-9][0-9]{0,9}))?", re.ASCII)
 
 
@@ -62,11 +64,19 @@ def pin_inputs(layer: DataLayer, context: TaskContext) -> list[PinnedInput]:
     """
     key = context.task_key
     found = []
+    passed_over: dict[str, list[str]] = {}
     for alias, spec in context.inputs.items():
         for resolution in _resolved(layer, key, alias, spec):
             pinned = PinnedInput(alias, spec, resolution)
-            _ = pinned.outputs  # A missing output is an error now, not in the middle of the job.
+            # A missing output is an error now, not in the middle of the job.
+            for output in pinned.outputs:
+                for miss in output.misses:
+                    layer.receipt.miss(miss.tier.value, miss.reason)
+                    passed_over.setdefault(str(miss), []).append(str(output.key))
             found.append(pinned)
+    for reason, outputs in passed_over.items():
+        more = f" and {len(outputs) - 1} more" if len(outputs) > 1 else ""
+        _log.warning("input %s%s is read from a slower tier (%s)", outputs[0], more, reason)
     return found
 
 

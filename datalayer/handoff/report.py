@@ -86,9 +86,9 @@ class TaskReport(msgspec.Struct, omit_defaults=True, kw_only=True):
     outputs: dict[str, OutputReport] = {}
     delivered: list[Delivered] = []
     receipt: dict[str, TierReceipt] = {}
-    """What was asked of each tier by the wrapper. What the command asked by itself is not seen here."""
+    """What was asked of each tier by the wrapper, and by the command through ``open_task()``. What else the command asked is not seen here."""
     seconds: dict[str, float] = {}
-    """By step: ``inputs``, ``command``, ``commit``, ``delivery``, and ``total``."""
+    """By step: ``inputs``, ``command``, ``commit``, ``delivery``, where there is a hot tier ``hot``, and ``total``."""
     peak_memory: int | None = None
     """Bytes: the largest process of the command."""
 

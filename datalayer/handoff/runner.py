@@ -35,7 +35,9 @@ from datalayer.handoff.context import (
     context_config,
 )
 from datalayer.handoff.deliveries import check_destinations, deliver_outputs
+from datalayer.handoff.hot import check_hot, release_inputs, warm_outputs
 from datalayer.handoff.inputs import prepare_inputs
+from datalayer.handoff.journal import read_receipts
 from datalayer.handoff.outputs import OutputFolders
 from datalayer.handoff.pinning import PinnedInput, pin_inputs, with_pins
 from datalayer.handoff.process import (
@@ -47,6 +49,7 @@ from datalayer.handoff.process import (
 )
 from datalayer.handoff.report import OutputReport, ReportedError, TaskReport, describe, exit_code_for
 from datalayer.resolve.remembered import RememberedManifests
+from datalayer.stores.base import Tier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -176,6 +179,7 @@ class _Run:
                 "that was written for it"
             )
         check_destinations(self._context, self._layer)
+        check_hot(self._layer)
         with self._timed("inputs"):
             pinned = pin_inputs(self._layer, self._context)
             inputs = with_pins(self._context, pinned)
@@ -197,6 +201,20 @@ class _Run:
                 # Told to end during the commit, the delivery is not begun. With nothing to deliver all is done, and that is said.
                 self._signals.release()
                 self._report.delivered += deliver_outputs(self._context, self._layer, resolution, self._progress)
+        if Tier.HOT in self._layer.design.reads:
+            with self._timed("hot"):
+                self._warm(resolution.attempt, pinned)
+
+    def _warm(self, attempt: int, pinned: list[PinnedInput]) -> None:
+        """Make what was committed hot, and release what was pinned for this job. All that had to be done is done: being told to end cuts it short."""
+        try:
+            self._signals.release()
+            warm_outputs(self._context, self._layer, attempt)
+            self._signals.finish()
+        except TerminatedError as error:
+            self._layer.receipt.miss(Tier.HOT.value, f"not all that was committed was warmed: {error}")
+        # A few small requests.
+        release_inputs(self._context, self._layer, pinned)
 
     def _begin(self, pinned: list[PinnedInput]) -> Attempt | None:
         """Return the attempt to produce, or None if this job has committed already: then only the delivery may be left to do."""
@@ -227,6 +245,8 @@ class _Run:
         }
         with self._timed("command"):
             ended = run_command(self._command, inherited | dict(self._environment) | told, self._signals)
+        for receipt in read_receipts(journal):
+            self._layer.receipt.add(receipt)
         self._report.command_exit_code = ended.code
         self._report.peak_memory = ended.peak_memory
         self._signals.check()

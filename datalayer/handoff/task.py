@@ -31,8 +31,9 @@ from datalayer.handoff.context import (
     read_context,
 )
 from datalayer.handoff.deliveries import check_destinations, deliver_outputs
+from datalayer.handoff.hot import check_hot, release_inputs, warm_outputs
 from datalayer.handoff.inputs import prepare_inputs
-from datalayer.handoff.journal import FileJournal, JournaledOutput
+from datalayer.handoff.journal import FileJournal, JournaledOutput, Record
 from datalayer.handoff.local_copy import LocalOutput
 from datalayer.handoff.pinning import PinnedInput, pin_inputs
 
@@ -151,6 +152,7 @@ class Task:
 
     def __enter__(self) -> Self:
         check_destinations(self.context, self.layer)
+        check_hot(self.layer)
         attempt = begin_attempt(self.layer, self.context, self._inputs())
         self._attempt = attempt
         attempt.__enter__()
@@ -170,6 +172,8 @@ class Task:
             if kind is None:
                 resolution = self.layer.resolve(self.key, attempt=attempt.number)
                 deliver_outputs(self.context, self.layer, resolution)
+                warm_outputs(self.context, self.layer, attempt.number)
+                release_inputs(self.context, self.layer, self._inputs())
         finally:
             if self._copies is not None:
                 shutil.rmtree(self._copies, ignore_errors=True)
@@ -220,6 +224,7 @@ class WrappedTask(Task):
         self._out = Path(environ[OUT_VARIABLE])
         self._journal = FileJournal(environ[JOURNAL_VARIABLE])
         self._writers: dict[str, JournaledOutput] = {}
+        self._counted = layer.receipt.by_tier()
 
     def output(self, name: str = DEFAULT_OUTPUT) -> OutputWriter:
         """Return the writer of one declared output.
@@ -243,6 +248,10 @@ class WrappedTask(Task):
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        asked = self.layer.receipt.since(self._counted)
+        self._counted = self.layer.receipt.by_tier()
+        if asked:
+            self._journal.add(Record(receipt=asked))
         if kind is None:
             for writer in self._writers.values():
                 writer.check_closed()

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 PARALLEL = 8
 """How many files, or parts of large ones, are warmed at once unless it is said otherwise."""
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("datalayer")
 
 
 class Warmed(NamedTuple):
@@ -238,7 +238,8 @@ class HotTier:
             InvalidKeyError: One is no key.
         """
         holder = str(key_of(reader))
-        for key in [key_of(one) for one in inputs]:
+
+        def release(key: TaskKey) -> None:
             try:
                 for ref in self._leases.release(holder, key):
                     noted = self._ledger.of(ref)
@@ -246,6 +247,9 @@ class HotTier:
                         self._ledger.used(noted.warmed)
             except (DataLayerError, OSError) as error:
                 self._missed(f"the pin of {key} for {holder} was not taken back", error)
+
+        for _ in side_by_side(release, [key_of(one) for one in inputs], PARALLEL):
+            pass
 
     # Parts ----------------------------------------------------------------------------------------------------------------------------
 

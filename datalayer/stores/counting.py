@@ -69,6 +69,18 @@ class Receipt:
                     for name, count in more.items():
                         counts[name] = counts.get(name, 0) + count
 
+    def since(self, before: Mapping[str, TierReceipt]) -> dict[str, TierReceipt]:
+        """Return what was counted after ``by_tier()`` returned ``before``."""
+        found = self.by_tier()
+        for tier, old in before.items():
+            new = found[tier]
+            new.bytes_read -= old.bytes_read
+            new.bytes_written -= old.bytes_written
+            new.bytes_hit -= old.bytes_hit
+            new.calls = {verb: more for verb, count in new.calls.items() if (more := count - old.calls.get(verb, 0))}
+            new.misses = {why: more for why, count in new.misses.items() if (more := count - old.misses.get(why, 0))}
+        return {tier: receipt for tier, receipt in found.items() if receipt != TierReceipt()}
+
     def by_tier(self) -> dict[str, TierReceipt]:
         """Return a copy of the counters."""
         with self._lock:

@@ -19,6 +19,7 @@ from datalayer.delivery.lists import DeliveryList
 from datalayer.handoff.context import decode_context
 from datalayer.handoff.report import decode_report
 from datalayer.handoff.schemas import SCHEMA_FOLDER, schemas
+from datalayer.hot.ledger import Lease, WarmNote
 
 GOLDEN = Path(__file__).parent / "golden"
 KEY = TaskKey("aviation", "flights", "extract", "20130101T000000Z")
@@ -29,6 +30,8 @@ READERS: dict[str, Callable[[bytes], Any]] = {
     "manifest": lambda data: wire.decode(data, Manifest, "the manifest"),
     "head": lambda data: wire.decode(data, Head, "the head"),
     "claim": lambda data: wire.decode(data, Claim, "the claim", DataLayerError),
+    "warmed": lambda data: wire.decode(data, WarmNote, "the note"),
+    "lease": lambda data: wire.decode(data, Lease, "the lease"),
     "delivery-list": lambda data: wire.decode(data, DeliveryList, "the list"),
 }
 
