@@ -21,6 +21,14 @@ settings.register_profile("nightly", deadline=None, max_examples=10_000, suppres
 settings.load_profile("fast")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test marked `kills` runs once, and ten times in a row at night: what is killed at another moment each time must end well each time."""
+    if metafunc.definition.get_closest_marker("kills"):
+        metafunc.fixturenames.append("night")
+        nights = [pytest.param(number, id=f"night{number}", marks=pytest.mark.nightly) for number in range(1, 11)]
+        metafunc.parametrize("night", [pytest.param(0, id=pytest.HIDDEN_PARAM), *nights])
+
+
 @pytest.fixture(scope="session")
 def versitygw() -> Iterator[S3Server]:
     """A versitygw process; every test takes a bucket of its own with `new_bucket()`."""

@@ -86,6 +86,7 @@ def test_warm_reads_by_fuse_ask_s3_for_no_data(
     assert fault_proxy.count("GET", "a/large") == asked
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize("killed", ["worker", "master", "fuse"])
 def test_a_reader_ends_soon_when_a_server_is_killed(
     alluxio: AlluxioServer, file: tuple[Path, bytes], killed: str, record_property: Callable[[str, object], None]
