@@ -91,6 +91,14 @@ class HotStore(WrappingStore):
         """
         return self.local_path(path)
 
+    def standing(self, path: str, expected: Expected) -> Path | None:  # noqa: ARG002  # for tiers that compare
+        """Return where a whole, verified copy of a committed file lies on this machine now; None where there is none."""
+        return self.local_path(path)
+
+    def opened(self, path: str, expected: Expected) -> PositionedFile | None:  # noqa: ARG002  # for tiers that keep files on this machine
+        """Return a whole, verified copy of a committed file, open; None where there is none that is better read so than by :meth:`pieces`."""
+        return None
+
     @property
     def original(self) -> Store:
         return self.cold
@@ -138,8 +146,10 @@ class CommittedView(WrappingStore):
         if known is None:
             return self.inner.open(path)
         self._count("open")
-        # The file asks for many ranges, which are parts of one reading.
-        file = _HotFile(lambda start, end: self._hot.pieces(path, known, start, end), known.length)
+        # A file that asks for many ranges, which are parts of one reading; or a whole copy.
+        file = self._hot.opened(path, known) or _HotFile(
+            lambda start, end: self._hot.pieces(path, known, start, end), known.length
+        )
         file.on_read = lambda size: self._count("get", calls=0, read=size)
         return io.BufferedReader(file, _BUFFER)
 
@@ -171,13 +181,17 @@ class CommittedView(WrappingStore):
         known = self._expected(path)
         return None if known is None else self._hot.whole(path, known)
 
+    def local_path(self, path: str) -> Path | None:
+        known = self._expected(path)
+        return self._hot.local_path(path) if known is None else self._hot.standing(path, known)
+
     def local_folder(self, path: str, files: Callable[[], Iterable[str]]) -> Path | None:
         folder = self._hot.local_path(path)
         return folder if folder is not None and all(self.local_path(file) is not None for file in files()) else None
 
     def mappable_path(self, path: str) -> Path | None:
         """Return where a whole copy lies that may be mapped into memory."""
-        return self._hot.local_path(path) if self._hot.can_map else None
+        return self.local_path(path) if self._hot.can_map else None
 
     def mapped(self) -> None:
         """Note that a whole copy on this machine was mapped into memory: what is read of it is not seen here."""
