@@ -177,6 +177,7 @@ class Resolver:
                 if reason is None:
                     return Served(hot, folder, tuple(misses))
                 misses.append(Miss(tier, reason))
+                _count_miss(hot)
                 continue
             if tier is not data:
                 misses.append(Miss(tier, f"the output was written to {data.value} and is not copied there"))
@@ -203,3 +204,10 @@ class Resolver:
             f"{key} has not been published: no attempt has committed at {self._home.location(key.path)} ({self._home.tier.value}). "
             "Run the upstream task, or check team, DAG, task and run"
         )
+
+
+def _count_miss(hot: Store) -> None:
+    from datalayer.stores.hot import HotStore  # Most deployments have none.
+
+    if isinstance(hot, HotStore):
+        hot.receipt.miss(hot.tier.value, "unavailable")

@@ -31,12 +31,14 @@ class Availability:
         name: The service, for the log.
         instead: What is read instead of it, for the log.
         probe: Tries to read a file; raises where that fails.
+        alone: Told of a file that cannot be read while others can.
     """
 
-    def __init__(self, name: str, instead: str, probe: Callable[[str], None]) -> None:
+    def __init__(self, name: str, instead: str, probe: Callable[[str], None], alone: Callable[[str], None]) -> None:
         self._name = name
         self._instead = instead
         self._probe = probe
+        self._alone = alone
         self._lock = threading.Lock()
         self._down = False
         self._path = ""
@@ -63,12 +65,24 @@ class Availability:
                 self._prober.start()
             return "unavailable" if self._down else None
 
-    def failed(self, path: str, why: str) -> None:
-        """Note that the service failed a reader of a file. The first one of an outage is logged."""
+    def failed(self, path: str, why: str, *, answered: bool = False) -> bool:
+        """Note that the service failed a reader of a file. The first one of an outage is logged.
+
+        Args:
+            path: The file.
+            why: For the log.
+            answered: Whether the service is there, and answered that it failed.
+
+        Returns:
+            Whether it is the file's own trouble: others could be read after it had failed before.
+        """
         with self._lock:
             if self._down:
-                return
+                return False
             now = time.monotonic()
+            if answered and path == self._path and now - self._back < _ALONE_SECONDS:
+                self._path = ""
+                return True
             # One that fails again soon after it came back is given more time.
             again = now - self._back < _LONGEST_SECONDS
             self._wait = min(2 * self._wait, _LONGEST_SECONDS) if again else _FIRST_SECONDS
@@ -80,6 +94,7 @@ class Availability:
             path,
             self._instead,
         )
+        return False
 
     def served(self, path: str) -> None:
         """Note a file that came through well."""
@@ -114,6 +129,7 @@ class Availability:
                 self._next = time.monotonic() + self._wait
             return
         if alone:
+            self._alone(path)
             self.avoid(path, "unavailable", _ALONE_SECONDS)
         with self._lock:
             self._down, self._back = False, time.monotonic()

@@ -17,7 +17,17 @@ class CopyError(Exception):
 
 
 class ServiceError(CopyError):
-    """Alluxio does not serve: no other file would fare better."""
+    """Alluxio does not serve, as far as one file tells.
+
+    Args:
+        reason: As for all of these.
+        detail: Likewise.
+        answered: Whether it answered that it failed, or broke off. One damaged copy can make it do so, too.
+    """
+
+    def __init__(self, reason: str, detail: str = "", *, answered: bool = False) -> None:
+        super().__init__(reason, detail)
+        self.answered = answered
 
 
 class DamagedError(CopyError):

@@ -22,6 +22,7 @@ from datalayer.stores.s3_errors import is_sdk_error, refusal, s3_error
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from obstore import GetResult
     from obstore.store import S3Store as ObstoreS3
 
     from datalayer.stores.alluxio.address import AlluxioAddress
@@ -54,20 +55,21 @@ class ProxyReader:
             ServiceError: Alluxio does not answer, or not in time.
         """
         refuse_after_fork()
+        result: GetResult | None = None
         # What the caller does with a piece does not come through here as an exception.
         try:
-            yield from self._answer(path, length, start, stop)
+            result = self._client.get(self._address.key(path), options={"range": (start, stop)})
+            yield from self._body(result, length, start, stop)
         except Exception as error:
             if not is_sdk_error(error):
                 raise
-            raise self._failure(path, error) from error
+            raise self._failure(path, error, began=result is not None) from error
 
-    def _answer(self, path: str, length: int, start: int, stop: int) -> Iterator[bytes]:
-        at, begun, waited = start, start, 0.0
-        clock = time.monotonic()
-        result = self._client.get(self._address.key(path), options={"range": (start, stop)})
+    def _body(self, result: GetResult, length: int, start: int, stop: int) -> Iterator[bytes]:
         if result.meta["size"] != length:
             raise DamagedError("of another length", f"{result.meta['size']} bytes instead of {length}")
+        at, begun, waited = start, start, 0.0
+        clock = time.monotonic()
         for chunk in result.stream(min_chunk_size=_PIECE):
             piece = bytes(chunk)
             waited += time.monotonic() - clock
@@ -82,7 +84,7 @@ class ProxyReader:
         if at != stop:
             raise DamagedError("short", f"ended at byte {at}, before byte {stop}")
 
-    def _failure(self, path: str, error: Exception) -> Exception:
+    def _failure(self, path: str, error: Exception, *, began: bool) -> Exception:
         mapped = s3_error(error, self._address.url.join(path), Tier.HOT)
         status, code = refusal(error)
         said = f"HTTP {status}{f', {code}' if code else ''}" if status else type(error).__name__
@@ -95,8 +97,8 @@ class ProxyReader:
         if status and status < HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(mapped, TransientStoreError):
             return no_proxy(self._address, said)
         if isinstance(mapped, StoreTimeoutError):
-            return ServiceError("timed out")
-        return ServiceError("unavailable", said)
+            return ServiceError("timed out", f"no answer within {self._timeout:g} s")
+        return ServiceError("unavailable", "the answer broke off" if began else said, answered=began or bool(status))
 
     @cached_property
     def _client(self) -> ObstoreS3:

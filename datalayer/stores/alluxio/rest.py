@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import msgspec
 
 from datalayer.errors import ConfigError, StoreError, StoreTimeoutError, StoreUnavailableError
+from datalayer.stores.alluxio.answers import FileStatus, MasterInfo, ProxyInfo, RestError, Usage
 from datalayer.stores.alluxio.failures import ServiceError
 from datalayer.stores.alluxio.proxy import CONNECT_SECONDS, denied, no_proxy, user
 from datalayer.stores.base import Tier
@@ -25,61 +26,6 @@ _NOT_SERVED = (
     "alluxio.proxy.s3.v2.version.enabled=false is missing among the proxy's properties: without it, its REST side answers everything with "
     "an empty 200 and does nothing"
 )
-
-
-class _BlockInfo(msgspec.Struct):
-    length: int = 0
-    locations: list[msgspec.Raw] = []
-
-
-class _FileBlock(msgspec.Struct):
-    offset: int = 0
-    block_info: _BlockInfo = msgspec.field(name="blockInfo", default_factory=_BlockInfo)
-
-
-class FileStatus(msgspec.Struct, rename="camel"):
-    """What Alluxio says of a file or a folder."""
-
-    path: str
-    length: int = 0
-    """Bytes."""
-    folder: bool = False
-    pinned: bool = False
-    ufs_path: str = ""
-    """Where it lies in the store beneath."""
-    file_block_infos: list[_FileBlock] = []
-
-    @property
-    def resident(self) -> int:
-        """How many bytes of it Alluxio holds."""
-        return sum(block.block_info.length for block in self.file_block_infos if block.block_info.locations)
-
-
-class Usage(NamedTuple):
-    """How full all workers of an Alluxio are."""
-
-    used: int
-    """Bytes, of whomever."""
-    capacity: int
-    """Bytes."""
-
-
-class _Error(msgspec.Struct):
-    message: str = ""
-    status_code: str = msgspec.field(name="statusCode", default="")
-
-
-class _ProxyInfo(msgspec.Struct):
-    configuration: dict[str, str | int | float | bool | None] = {}
-
-
-class _Capacity(msgspec.Struct):
-    used: int
-    total: int
-
-
-class _MasterInfo(msgspec.Struct):
-    capacity: _Capacity
 
 
 class _Missing(Exception):  # noqa: N818  # an answer, no error
@@ -134,7 +80,7 @@ class AlluxioRest:
 
     def usage(self) -> Usage | None:
         """Return how full the workers are; None where the proxy does not say which master to ask, or that is out of reach."""
-        said = self._decode(self._request("GET", self._address.info_target), _ProxyInfo).configuration
+        said = self._decode(self._request("GET", self._address.info_target), ProxyInfo).configuration
         host = said.get("alluxio.master.web.hostname") or said.get("alluxio.master.hostname")
         port = said.get("alluxio.master.web.port")
         if not host or not isinstance(port, int):
@@ -142,7 +88,7 @@ class AlluxioRest:
         connection = http.client.HTTPConnection(str(host), port, timeout=self._timeout)
         try:
             connection.request("GET", "/api/v1/master/info")
-            capacity = msgspec.json.decode(connection.getresponse().read(), type=_MasterInfo).capacity
+            capacity = msgspec.json.decode(connection.getresponse().read(), type=MasterInfo).capacity
         except (OSError, http.client.HTTPException, msgspec.DecodeError):
             return None
         finally:
@@ -213,9 +159,9 @@ class AlluxioRest:
             return answer.body
         said = f"HTTP {answer.status}"
         try:
-            error = msgspec.json.decode(answer.body, type=_Error)
+            error = msgspec.json.decode(answer.body, type=RestError)
         except msgspec.DecodeError:
-            error = _Error()
+            error = RestError()
         if error.status_code == "NOT_FOUND":
             raise _Missing
         if answer.status in _REFUSED or error.status_code in {"PERMISSION_DENIED", "UNAUTHENTICATED"}:

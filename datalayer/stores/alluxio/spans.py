@@ -40,23 +40,24 @@ def only_at_the_end(expected: Expected, start: int, end: int) -> bool:
     return whole and expected.blocks is None and expected.checksum is not None
 
 
-class MismatchError(Exception):
-    """A span has another checksum than the one committed."""
+class UnverifiedError(Exception):
+    """Bytes are not the ones that were committed.
 
-    def __init__(self, span: Span) -> None:
-        super().__init__(f"bytes {span.start} to {span.stop}")
+    Args:
+        reason: A word that stays the same from one time to the next, as receipts count them.
+        detail: What was seen this time.
+    """
 
-
-class EndedError(Exception):
-    """The bytes ended too early."""
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 def verified(pieces: Iterator[bytes], wanted: list[Span]) -> Iterator[tuple[Span, list[bytes]]]:
     """Yield each span with its bytes. One without a checksum is yielded as it comes, in parts.
 
     Raises:
-        EndedError: The pieces end before the last span does.
-        MismatchError: A span is not what was committed.
+        UnverifiedError: A span is not what was committed, or the pieces end before the last span does.
     """
     import google_crc32c
 
@@ -67,7 +68,7 @@ def verified(pieces: Iterator[bytes], wanted: list[Span]) -> Iterator[tuple[Span
         while at < span.stop:
             piece = rest or next(pieces, b"")
             if not piece:
-                raise EndedError(f"at byte {at}, before byte {span.stop}")
+                raise UnverifiedError("short", f"it ends at byte {at}, before byte {span.stop}")
             room = span.stop - at
             piece, rest = (piece, b"") if len(piece) <= room else (piece[:room], piece[room:])
             at += len(piece)
@@ -78,7 +79,9 @@ def verified(pieces: Iterator[bytes], wanted: list[Span]) -> Iterator[tuple[Span
                 held.append(piece)
         if span.checksum is not None:
             if checksum != span.checksum:
-                raise MismatchError(span)
+                raise UnverifiedError(
+                    "corrupt", f"bytes {span.start} to {span.stop} are not the ones that were committed"
+                )
             yield span, held
 
 

@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import logging
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datalayer.errors import ConfigError, StoreError, TransientStoreError, VerificationError
+from datalayer.errors import VerificationError
 from datalayer.stores.alluxio.address import AlluxioAddress, literal
+from datalayer.stores.alluxio.answers import Usage
 from datalayer.stores.alluxio.availability import Availability
-from datalayer.stores.alluxio.failures import AbsentError, CopyError, DamagedError, ServiceError
+from datalayer.stores.alluxio.failures import AbsentError, CopyError, ServiceError
 from datalayer.stores.alluxio.fuse import FuseMount
+from datalayer.stores.alluxio.proof import Proof
 from datalayer.stores.alluxio.proxy import ProxyReader
 from datalayer.stores.alluxio.recent import RecentBlocks
-from datalayer.stores.alluxio.rest import AlluxioRest, Usage
-from datalayer.stores.alluxio.spans import EndedError, MismatchError, cut, only_at_the_end, spans, verified
+from datalayer.stores.alluxio.rest import AlluxioRest
+from datalayer.stores.alluxio.spans import UnverifiedError, cut, only_at_the_end, spans, verified
+from datalayer.stores.alluxio.verbs import CopyVerbs
 from datalayer.stores.checksum import BLOCK
 from datalayer.stores.hot import HotStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from datalayer.config import HotConfig
     from datalayer.stores.base import Expected, Store
     from datalayer.stores.counting import Receipt
 
-_PARALLEL = 8
 # Until a worker has heard that it is to drop a copy, and has dropped it.
 _DROPPING_SECONDS = 2.0
-_PROBED_SECONDS = 3.0
-_FOLDERS_DEEP = 8
 
 _log = logging.getLogger("datalayer")
 
@@ -67,8 +65,14 @@ class AlluxioStore(HotStore):
         self._fuse = FuseMount(Path(hot.mount), hot.timeout) if hot.mount else None
         self._recent = RecentBlocks()
         self._name = f"Alluxio at {self._address.proxy}"
-        self._availability = Availability(self._name, str(cold.root), self._rest.read_one_byte)
-        self._proven = 0.0
+        self._verbs = CopyVerbs(self._rest, self._recent, self._name, str(cold.root))
+        self._availability = Availability(
+            self._name,
+            str(cold.root),
+            self._rest.read_one_byte,
+            lambda path: self._drop(path, "unreadable, while others can be read"),
+        )
+        self._proof = Proof(self._address, self._rest, self._availability, cold.root)
         self._said_unmounted = False
 
     # Reading --------------------------------------------------------------------------------------------------------------------------
@@ -102,7 +106,7 @@ class AlluxioStore(HotStore):
                     at += len(piece)
                     self.receipt.hit(self.tier.value, len(piece))
                     yield piece, True
-            except (CopyError, EndedError, MismatchError) as failure:
+            except (CopyError, UnverifiedError) as failure:
                 reason = self._failed(path, failure)
             else:
                 self._availability.served(path)
@@ -111,10 +115,8 @@ class AlluxioStore(HotStore):
         try:
             for piece in self._delivered(path, expected, at, end, hot=False):
                 yield piece, False
-        except (EndedError, MismatchError) as failure:
-            raise VerificationError(
-                f"{self.cold.location(path)}: {failure} are not the ones that were committed. Run the task again"
-            ) from failure
+        except UnverifiedError as failure:
+            raise VerificationError(f"{self.cold.location(path)}: {failure}. Run the task again") from failure
 
     def _delivered(self, path: str, expected: Expected, start: int, end: int, *, hot: bool) -> Iterator[bytes]:
         wanted = spans(expected, start, end)
@@ -162,70 +164,19 @@ class AlluxioStore(HotStore):
             return "name not supported"
         return self._availability.reason(path)
 
-    def _failed(self, path: str, failure: Exception) -> str:
+    def _failed(self, path: str, failure: CopyError | UnverifiedError) -> str:
         """Do what helps the next reader, and return why this one is sent to the cold store."""
-        if isinstance(failure, ServiceError):
-            self._availability.failed(path, str(failure))
-            return failure.reason
         if isinstance(failure, AbsentError):
-            return self._look_again(path)
-        reason = (
-            failure.reason
-            if isinstance(failure, DamagedError)
-            else "corrupt"
-            if isinstance(failure, MismatchError)
-            else "short"
-        )
-        self._drop(path, f"{reason}: {failure}")
-        return reason
+            return self._proof.look_again(path)
+        if not isinstance(failure, ServiceError) or self._availability.failed(
+            path, str(failure), answered=failure.answered
+        ):
+            self._drop(path, str(failure))
+        return failure.reason
 
     def _drop(self, path: str, why: str) -> None:
-        done = "It is dropped, so that Alluxio fetches it again"
-        try:
-            self._free(path)
-            # Whoever changes objects under Alluxio's back leaves it with the old length.
-            self._rest.status(path, sync=True)
+        if self._verbs.drop_damaged(path, why):
             self._availability.avoid(path, "being replaced", _DROPPING_SECONDS)
-        except (ConfigError, StoreError) as error:
-            done = f"It could not be dropped: {error}"
-        _log.warning(
-            "%s: the copy of %s is not what was committed (%s); it is read from %s. %s",
-            self._name,
-            path,
-            why,
-            self.cold.root,
-            done,
-        )
-
-    def _free(self, path: str) -> None:
-        status = self._rest.status(path)
-        if status is not None:
-            self._rest.free(path)
-            if status.pinned:
-                self._rest.set_pinned(path, pinned=True)
-
-    def _look_again(self, path: str) -> str:
-        """Have Alluxio look for a committed file that it does not know.
-
-        Raises:
-            ConfigError: It cannot know it: its folder is mounted elsewhere, or not at all.
-        """
-        try:
-            if self._rest.status(path, sync=True) is None:
-                self._check_mount(path)
-        except TransientStoreError as error:
-            self._availability.failed(path, str(error))
-        return "not there"
-
-    def _check_mount(self, path: str) -> None:
-        folder = self._rest.status("")
-        root = self.cold.root
-        beneath = folder.ufs_path.rpartition("://")[2].strip("/") if folder else ""
-        if folder is None or beneath != f"{root.authority}/{root.path}".strip("/"):
-            found = f"is {folder.ufs_path or 'not mounted'}" if folder else "is not there"
-            raise ConfigError(
-                f"hot.url: {self.url} {found} in {self._name}, and does not show {path}. Mount it on tiers.cold.url, {root}"
-            )
 
     # Health ---------------------------------------------------------------------------------------------------------------------------
 
@@ -241,40 +192,11 @@ class AlluxioStore(HotStore):
         """
         return self._rest.usage()
 
-    def _not_proven(self, path: str) -> str | None:
-        """Return why engines that go to Alluxio by themselves had better not; None where a file came through just now, and a master answers."""
-        reason = self._passed_over(path)
-        if reason is not None or time.monotonic() < self._proven:
-            return reason
-        try:
-            self._rest.reach_master()
-            file = self._availability.good or self._some_file(path)
-            if file is None:
-                return self._look_again(path)
-            self._rest.read_one_byte(file)
-        except (ServiceError, TransientStoreError) as failure:
-            reason = failure.reason if isinstance(failure, ServiceError) else "unavailable"
-            self._availability.failed(path, str(failure))
-            return reason
-        self._proven = time.monotonic() + _PROBED_SECONDS
-        return None
-
-    def _some_file(self, path: str) -> str | None:
-        """Return a file that lies at a committed path, or below it; None where Alluxio knows none."""
-        status = self._rest.status(path)
-        for _ in range(_FOLDERS_DEEP):
-            if status is None or not status.folder:
-                break
-            found = self._rest.files(path)
-            status = next((one for one in found if one.length and not one.folder), None) or next(iter(found), None)
-            path = status.path.removeprefix(self._address.path("")).strip("/") if status else path
-        return path if status is not None else None
-
     # Other ways -----------------------------------------------------------------------------------------------------------------------
 
     def spark_uri(self, path: str) -> str:
         """Return the ``alluxio://`` URI of a path, or the cold store's where Alluxio does not serve: then there is a miss in the receipt."""
-        reason = self._not_proven(path)
+        reason = self._passed_over(path) or self._proof.lacking(path)
         if reason is None:
             return str(self._address.url.join(path))
         self.receipt.miss(self.tier.value, reason)
@@ -282,10 +204,11 @@ class AlluxioStore(HotStore):
 
     def local_path(self, path: str) -> Path | None:
         """Return where FUSE shows a path, if it is mounted and Alluxio serves."""
-        if self._fuse is None or not literal(path):
+        # Seen with 2.9.6: its FUSE knows no characters beyond the first plane of Unicode.
+        if self._fuse is None or not literal(path) or any(character > "\uffff" for character in path):
             return None
         if self._fuse.answers():
-            return None if self._not_proven(path) else self._fuse.folder / path
+            return None if self._passed_over(path) or self._proof.lacking(path) else self._fuse.folder / path
         if not self._said_unmounted:
             self._said_unmounted = True
             _log.warning(
@@ -300,13 +223,7 @@ class AlluxioStore(HotStore):
     # Verbs ----------------------------------------------------------------------------------------------------------------------------
 
     def resident(self, path: str, length: int) -> int:
-        if self._passed_over(path):
-            return 0
-        try:
-            status = self._rest.status(path)
-        except TransientStoreError:
-            return 0
-        return min(status.resident, length) if status else 0
+        return 0 if self._passed_over(path) else min(self._verbs.resident(path), length)
 
     def evict(self, paths: Iterable[str]) -> None:
         """Drop the copies of files, or of all below a folder. Pins on files stay; those on what lies below a folder end.
@@ -316,7 +233,7 @@ class AlluxioStore(HotStore):
         Raises:
             StoreError: Alluxio does not answer, or refuses.
         """
-        self._each(paths, self._evict)
+        self._verbs.evict(paths)
 
     def pin(self, paths: Iterable[str], until: datetime) -> None:  # noqa: ARG002  # Alluxio's pins do not end by themselves
         """Keep the copies of files, also those that are yet to be made, until they are unpinned: who pins has to note until when.
@@ -324,7 +241,7 @@ class AlluxioStore(HotStore):
         Raises:
             StoreError: Alluxio does not answer, or refuses.
         """
-        self._each(paths, self._pin)
+        self._verbs.pin(paths)
 
     def unpin(self, paths: Iterable[str]) -> None:
         """Take pins back.
@@ -332,27 +249,4 @@ class AlluxioStore(HotStore):
         Raises:
             StoreError: Alluxio does not answer, or refuses.
         """
-        self._each(paths, lambda path: self._rest.set_pinned(path, pinned=False))
-
-    def _evict(self, path: str) -> None:
-        self._recent.forget(path)
-        self._free(path)
-
-    def _pin(self, path: str) -> None:
-        # What nobody has read yet, Alluxio may have to be shown.
-        if not self._rest.set_pinned(path, pinned=True) and self._rest.status(path, sync=True) is not None:
-            self._rest.set_pinned(path, pinned=True)
-
-    def _each(self, paths: Iterable[str], tell: Callable[[str], object]) -> None:
-        literal_ones = [path for path in paths if literal(path)]
-        if len(literal_ones) == 1:
-            tell(literal_ones[0])
-            return
-        with ThreadPoolExecutor(_PARALLEL, "datalayer-alluxio") as pool:
-            told = [pool.submit(tell, path) for path in literal_ones]
-            try:
-                for one in told:
-                    one.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        self._verbs.unpin(paths)
