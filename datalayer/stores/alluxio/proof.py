@@ -1,0 +1,101 @@
+"""``Proof``: that Alluxio serves just now, for engines that go there by themselves, and that its mount is the right one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from datalayer.errors import ConfigError, TransientStoreError
+from datalayer.stores.alluxio.failures import ServiceError
+
+if TYPE_CHECKING:
+    from datalayer.addresses.location import Location
+    from datalayer.stores.alluxio.address import AlluxioAddress
+    from datalayer.stores.alluxio.availability import Availability
+    from datalayer.stores.alluxio.rest import AlluxioRest
+
+_log = logging.getLogger("datalayer")
+
+_REMEMBERED_SECONDS = 3.0
+_FOLDERS_DEEP = 8
+
+
+class Proof:
+    """Tries Alluxio from end to end, and remembers for a few seconds that all was well.
+
+    Args:
+        address: Where Alluxio is.
+        rest: Asks it.
+        availability: Told of failures.
+        beneath: The cold store's root, on which the hot folder has to be mounted.
+    """
+
+    def __init__(
+        self, address: AlluxioAddress, rest: AlluxioRest, availability: Availability, beneath: Location
+    ) -> None:
+        self._address = address
+        self._rest = rest
+        self._availability = availability
+        self._beneath = beneath
+        self._proven = 0.0
+
+    def lacking(self, path: str) -> str | None:
+        """Return why engines had better not be sent to Alluxio for a committed path; None where a file came through, and a master answers.
+
+        Raises:
+            ConfigError: As for :meth:`look_again`.
+        """
+        if time.monotonic() < self._proven:
+            return None
+        try:
+            self._rest.reach_master()
+            file = self._availability.good or self._some_file(path)
+            if file is None:
+                return self.look_again(path)
+            self._rest.read_one_byte(file)
+        except (ServiceError, TransientStoreError) as failure:
+            self._availability.failed(path, str(failure))
+            return failure.reason if isinstance(failure, ServiceError) else "unavailable"
+        self._proven = time.monotonic() + _REMEMBERED_SECONDS
+        return None
+
+    def look_again(self, path: str) -> str:
+        """Have Alluxio look for a committed path that it does not know, and return why this reader is sent elsewhere.
+
+        Raises:
+            ConfigError: It cannot know it: its folder is mounted elsewhere, or not at all.
+        """
+        try:
+            if self._rest.status(path, sync=True) is None:
+                self._check_mount(path)
+            _log.warning(
+                "%s did not know %s, which is committed; it is read from %s. Alluxio has looked again",
+                self._address.url,
+                path,
+                self._beneath,
+            )
+        except TransientStoreError as error:
+            self._availability.failed(path, str(error))
+        return "not there"
+
+    def _some_file(self, path: str) -> str | None:
+        """Return a file that lies at a committed path, or below it; None where Alluxio knows none."""
+        status = self._rest.status(path)
+        for _ in range(_FOLDERS_DEEP):
+            if status is None or not status.folder:
+                break
+            found = self._rest.files(path)
+            status = next((one for one in found if one.length and not one.folder), None) or next(iter(found), None)
+            path = status.path.removeprefix(self._address.path("")).strip("/") if status else path
+        return path if status is not None else None
+
+    def _check_mount(self, path: str) -> None:
+        folder = self._rest.status("")
+        shown = folder.ufs_path.rpartition("://")[2].strip("/") if folder else ""
+        if folder is not None and shown == f"{self._beneath.authority}/{self._beneath.path}".strip("/"):
+            return  # It is gone from S3 itself, and the cold store will say so.
+        found = f"shows {folder.ufs_path or 'nothing of S3'}" if folder else "is not there"
+        raise ConfigError(
+            f"hot.url: {self._address.url} {found}, and {path} is not found in it. Mount it on tiers.cold.url, {self._beneath}"
+        )
