@@ -47,8 +47,7 @@ def folder(alluxio: AlluxioServer, bucket: str, fault_proxy: FaultProxy) -> Iter
 
 def read(server: S3Server, folder: AlluxioFolder, name: str, span: str = "") -> bytes:
     with server.client(endpoint=f"{folder.proxy}/api/v1/s3") as client:
-        where = {"Bucket": folder.path[1:], "Key": name}
-        answer = client.get_object(**where, Range=span) if span else client.get_object(**where)
+        answer = client.get_object(Bucket=folder.path[1:], Key=name, Range=span or "bytes=0-")
         with answer["Body"] as body:
             return body.read()
 
@@ -218,8 +217,8 @@ def test_nothing_listens_but_on_loopback(alluxio: AlluxioServer) -> None:
 def test_the_keys_of_s3_are_in_one_file_that_only_its_owner_reads(
     alluxio: AlluxioServer, versitygw: S3Server, folder: AlluxioFolder
 ) -> None:
-    home, secret = alluxio.mnt.parent, versitygw.root.secret_key.encode()
-    files = [path for part in ("conf", "data", "logs") for path in home.glob(f"{part}/**/*") if path.is_file()]
+    home, secret = alluxio.folders[0], versitygw.root.secret_key.encode()
+    files = [path for part in ("conf", "journal", "logs") for path in home.glob(f"{part}/**/*") if path.is_file()]
     holding = [path for path in files if secret in path.read_bytes()]
     assert holding == [home / "conf" / "alluxio-site.properties"]
     assert holding[0].stat().st_mode & 0o777 == 0o600
@@ -232,7 +231,7 @@ from tests.services.alluxio import AlluxioServer
 from tests.services.s3server import Credentials, S3Server
 s3 = S3Server("http://127.0.0.1:1", Credentials("none", "none"), 0, None)
 with AlluxioServer(s3, memory=64 << 20) as alluxio:
-    print(*(part.pid for part in alluxio.parts), alluxio.mnt.parent, alluxio.cache.parent, flush=True)
+    print(*(part.pid for part in alluxio.parts), *alluxio.folders, flush=True)
     sys.stdin.read()
 """
 
