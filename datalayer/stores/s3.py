@@ -24,7 +24,6 @@ from datalayer.stores.s3_reading import (
     RANGE,
     PinnedFile,
     PinnedObject,
-    exact_pieces,
     object_info,
     reading_again,
     short_answer,
@@ -149,7 +148,7 @@ class S3Store(Store):
             raise VerificationError(
                 f"{self.location(path)} ends at byte {pinned.info.size}, before byte {end} that was asked for"
             )
-        return exact_pieces(pinned.chunks(start, end, piece), piece)
+        return pinned.exact_chunks(start, end, piece)
 
     # Writing
 

@@ -98,16 +98,38 @@ class PinnedObject:
 
     def chunks(self, start: int, end: int, size: int = PIECE) -> Iterator[bytes]:
         """Yield the bytes from ``start`` to ``end`` in order, in pieces of at most about ``size``."""
+        for part in self._parts(start, end, size):
+            yield from _cut(bytes(part), size)
+
+    def exact_chunks(self, start: int, end: int, size: int) -> Iterator[bytes]:
+        """Yield the same in pieces of exactly ``size`` bytes, and the rest."""
+        held: list[memoryview] = []
+        length = 0
+        for part in self._parts(start, end, size):
+            rest = memoryview(part)
+            while length + len(rest) >= size:
+                held.append(rest[: size - length])
+                rest = rest[size - length :]
+                yield b"".join(held)
+                held, length = [], 0
+            if rest:
+                held.append(rest)
+                length += len(rest)
+        if held:
+            yield b"".join(held)
+
+    def _parts(self, start: int, end: int, size: int) -> Iterator[bytes | memoryview]:
+        """Yield what comes, as it comes; some of it in obstore's own bytes, which have to be copied once."""
         known = self._at + len(self.first)
         if self._at <= start < known:
-            yield from _cut(self.first[start - self._at : end - self._at], size)
+            yield memoryview(self.first)[start - self._at : end - self._at]
             start = min(end, known)
         size = min(size, PIECE)
         stretch = _FIRST_STRETCH
         while start < end and self._near:
-            for piece in self._stretch(start, min(start + stretch, end), size):
-                start += len(piece)
-                yield piece
+            for part in self._stretch(start, min(start + stretch, end), size):
+                start += len(part)
+                yield part
             stretch = min(stretch * 2, _LONGEST_STRETCH)
         if start < end:
             yield from self._side_by_side(start, end, size)
@@ -123,7 +145,7 @@ class PinnedObject:
                 for piece in self._ask(start, end).stream(min_chunk_size=size):
                     waited += time.perf_counter() - clock
                     start += len(piece)
-                    yield from _cut(bytes(piece), size)
+                    yield piece
                     clock = time.perf_counter()
         except TransientStoreError:
             if start == begin:
@@ -248,27 +270,6 @@ def short_answer(location: Location, got: int, wanted: int) -> VerificationError
     return _ShortAnswerError(
         f"{location}: the service's answer ended at byte {got}, before byte {wanted} that it promised; check proxies on the way"
     )
-
-
-def exact_pieces(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
-    """Yield the same bytes in pieces of exactly ``size``, and the rest."""
-    held: list[bytes | memoryview] = []
-    length = 0
-    for piece in pieces:
-        if not held and len(piece) == size:
-            yield piece
-            continue
-        rest = memoryview(piece)
-        while length + len(rest) >= size:
-            held.append(rest[: size - length])
-            rest = rest[size - length :]
-            yield b"".join(held)
-            held, length = [], 0
-        if rest:
-            held.append(rest)
-            length += len(rest)
-    if held:
-        yield b"".join(held)
 
 
 def _cut(data: bytes, size: int) -> list[bytes]:
