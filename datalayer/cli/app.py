@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from datalayer.cli import care, publishing, reading
+from datalayer.cli import care, hot, publishing, reading
 from datalayer.cli.printing import print_error, print_line
 from datalayer.errors import ConfigError, DataLayerError
 
@@ -48,7 +48,9 @@ def _shared(
     ] = None,
     design: Annotated[
         str | None,
-        typer.Option(help="The storage design, instead of the configured one: s3-poc, s3-direct or shared-fs."),
+        typer.Option(
+            help="The storage design, instead of the configured one: s3-poc, s3-direct, shared-fs or hot-cold."
+        ),
     ] = None,
     version: Annotated[  # noqa: ARG001  # its callback answers
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
@@ -73,6 +75,7 @@ def _shared(
 reading.add_to(app)
 publishing.add_to(app)
 care.add_to(app)
+hot.add_to(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from datalayer.cli import addresses
+from datalayer.cli.durations import duration
 from datalayer.cli.printing import Json, bytes_text, files_text, print_json, print_line, print_table, progress, status
 from datalayer.cli.reading import Address
 from datalayer.errors import ConfigError
 
 if TYPE_CHECKING:
-    from datalayer.commit.sweep import Swept
+    from datetime import timedelta
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    from datalayer.commit.sweep import Swept
 
 
 def add_to(app: typer.Typer) -> None:
@@ -108,7 +107,7 @@ def sweep(
     from datalayer.commit.sweep import sweep as sweep_attempts
     from datalayer.layer import DataLayer
 
-    ttl = _duration(older_than)
+    ttl = duration(older_than, "--older-than")
     if ttl < LEASE / 4 and not json:
         beat = LEASE / 4
         typer.echo(f"warning: a living attempt shows itself every {beat}; one may be refused its commit", err=True)
@@ -156,13 +155,6 @@ def sweep(
 def _prefix(text: str) -> str:
     asked = addresses.parse_address(text)
     return str(asked.key) if asked.run is not None else asked.text
-
-
-def _duration(text: str) -> timedelta:
-    match = re.fullmatch(r"(\d{1,9})([smhd])", text)
-    if not match:
-        raise ConfigError(f"--older-than {text!r}: write a whole number and a unit: 90m, 36h, 7d")
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
 def _age(idle: timedelta | None) -> str:

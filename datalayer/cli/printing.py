@@ -123,16 +123,16 @@ class Bars(NamedTuple):
 
     step: Any
 
-    def add(self, done: int) -> None:
-        """Count more bytes, or other units, as done."""
-        self.step(done)
+    def add(self, done: int, total: int | None = None) -> None:
+        """Count more bytes, or other units, as done; perhaps of so many in all."""
+        self.step(done, total)
 
 
 @contextmanager
 def progress(what: str, total: int | None = None, *, as_bytes: bool = True, quiet: bool = False) -> Iterator[Bars]:
     """Show how far something is, on standard error and only to people."""
     if quiet or not sys.stderr.isatty():
-        yield Bars(lambda _done: None)
+        yield Bars(lambda _done, _total: None)
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TransferSpeedColumn
@@ -142,7 +142,7 @@ def progress(what: str, total: int | None = None, *, as_bytes: bool = True, quie
         TextColumn("{task.description}"), BarColumn(), *columns, console=Console(stderr=True), transient=True
     ) as bars:
         task = bars.add_task(what, total=total)
-        yield Bars(lambda done: bars.update(task, advance=done))
+        yield Bars(lambda done, whole: bars.update(task, advance=done, total=whole if total is None else total))
 
 
 @contextmanager

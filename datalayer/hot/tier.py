@@ -15,7 +15,7 @@ from datalayer.errors import (
     StoreUnavailableError,
     VerificationError,
 )
-from datalayer.hot.budget import check_size, held, make_room
+from datalayer.hot.budget import Budget, Held, held
 from datalayer.hot.leases import LEASE, Leases, check_holder
 from datalayer.hot.ledger import Ledger, Notes, OutputRef, place_of, prefix_of
 from datalayer.hot.plan import key_of
@@ -72,7 +72,7 @@ class HotTier:
     def __init__(self, home: Store, store: HotStore, resolver: Resolver, settings: HotConfig) -> None:
         self._store = store
         self._resolver = resolver
-        self._budget = settings.budget_bytes
+        self._budget = Budget(settings.budget_bytes, store.overhead)
         self._ledger = Ledger(home, place_of(settings.url, shared=settings.alluxio))
         self._leases = Leases(self._ledger, store, self._output)
 
@@ -123,7 +123,7 @@ class HotTier:
         self._current()
         outputs, _ = self._outputs(what)
         for output in outputs:
-            check_size(OutputRef.of(output), output.output.bytes, self._budget)
+            self._budget.check(OutputRef.of(output), Held(output.output.files, output.output.bytes))
         return max(self._leases.take(output, [holder], ttl) for output in outputs)
 
     def unpin(self, what: What, holder: str) -> tuple[str, ...]:
@@ -180,7 +180,7 @@ class HotTier:
             # Whether it holds anything cannot be said; what was noted can.
             notes = self._ledger.read(prefix_of(team) if team is not None else "")
         outputs = self._known(notes) if what is None else self._outputs(what)[0]
-        return look(self._store, outputs, notes, self._budget)
+        return look(self._store, outputs, notes, self._budget.size)
 
     def expire(self, prefix: str = "") -> list[tuple[str, Lease]]:
         """Take back the pins whose time is over; return each output with the lease that was on it.
@@ -219,7 +219,7 @@ class HotTier:
             return
         for output in outputs:
             try:
-                check_size(OutputRef.of(output), output.output.bytes, self._budget)
+                self._budget.check(OutputRef.of(output), Held(output.output.files, output.output.bytes))
                 if holders:
                     self._leases.take(output, holders, LEASE)
                 for one in self._warm(output, None, None, PARALLEL, None).left_out:
@@ -276,26 +276,24 @@ class HotTier:
         wanted = [one for output in outputs for one in select(self._store, output, files, columns, parallel)]
         for output in outputs:
             ref = OutputRef.of(output)
-            check_size(ref, sum(one.bytes for one in wanted if one.ref == ref), self._budget)
-        room = make_room(wanted, notes, self._budget, datetime.now(UTC))
+            sizes = [one.bytes for one in wanted if one.ref == ref]
+            self._budget.check(ref, Held(len(sizes), sum(sizes)))
+        room = self._budget.make_room(wanted, notes, datetime.now(UTC))
         for ref in room.evict:
             self._drop_ref(ref)
         refs = list(dict.fromkeys(one.ref for one in room.warm))
         for ref in refs:
             # Before the bytes: what a process that ends in between has made is known, too.
-            mine = [one for one in room.warm if one.ref == ref]
-            copies = [(one.expected.length, max(one.before, one.bytes)) for one in mine]
-            self._ledger.warmed(ref, len(mine), held(ref, copies, notes))
+            copies = [(one.expected.length, max(one.before, one.bytes)) for one in room.warm if one.ref == ref]
+            self._ledger.warmed(ref, *held(ref, copies, notes))
         for output in outputs:
             if OutputRef.of(output) in notes.outputs:
                 # The hot tier of another machine knows nothing of a pin before somebody warms there.
                 self._leases.renew(output, notes.outputs[OutputRef.of(output)])
         made = make_copies(self._store, room.warm, parallel, progress)
         for ref in refs:
-            mine_made = [one for one in made if one.wanted.ref == ref]
-            self._ledger.warmed(
-                ref, len(mine_made), held(ref, [(one.wanted.expected.length, one.after) for one in mine_made], notes)
-            )
+            copies = [(one.wanted.expected.length, one.after) for one in made if one.wanted.ref == ref]
+            self._ledger.warmed(ref, *held(ref, copies, notes))
         return _result(made, tuple(map(str, room.evict)), (*others, *room.left_out))
 
     def _outputs(self, what: What) -> tuple[list[ResolvedOutput], list[LeftOut]]:

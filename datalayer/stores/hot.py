@@ -51,6 +51,9 @@ class HotStore(WrappingStore):
         self.receipt = receipt
         self.tier = Tier.HOT
 
+    overhead = 0
+    """Bytes of the budget that a file's copy takes besides the file's own."""
+
     @abstractmethod
     def pieces(self, path: str, expected: Expected, start: int, end: int) -> Iterator[bytes]:
         """Yield the bytes of a committed file from ``start`` up to ``end``, in order, in pieces of any size.

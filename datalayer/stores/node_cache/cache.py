@@ -11,7 +11,7 @@ from datalayer.stores.hot import HotStore
 from datalayer.stores.node_cache.about import DamagedError
 from datalayer.stores.node_cache.entry import Entry
 from datalayer.stores.node_cache.folder import CacheFolder
-from datalayer.stores.node_cache.places import drop, stand
+from datalayer.stores.node_cache.places import NEW_ENTRY_BYTES, drop, on_disk, stand
 from datalayer.stores.node_cache.reading import Reading
 from datalayer.stores.node_cache.room import Room
 from datalayer.stores.node_cache.telling import Telling
@@ -55,6 +55,7 @@ class NodeCache(HotStore):
     """
 
     paths_last = False
+    overhead = NEW_ENTRY_BYTES + on_disk(1)
 
     def __init__(self, cold: Store, receipt: Receipt, folder: Path, *, budget: int) -> None:
         super().__init__(cold, receipt)
