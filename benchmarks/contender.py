@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import google_crc32c
+
+from benchmarks.front import Limits
 from benchmarks.origin import Door
-from datalayer.stores.checksum import Crc32c
 
 
 class Sink:
@@ -14,17 +16,17 @@ class Sink:
 
     def __init__(self, *, check: bool = False) -> None:
         self.length = 0
-        self._crc = Crc32c() if check else None
+        self._crc = 0 if check else None
 
     def take(self, data: Any) -> None:
         """Take the next bytes (any buffer)."""
         self.length += len(data)
         if self._crc is not None:
-            self._crc.update(bytes(data))
+            self._crc = google_crc32c.extend(self._crc, bytes(data))
 
     def checksum(self) -> str | None:
-        """Return the checksum of all bytes, if it was asked for."""
-        return self._crc.text() if self._crc is not None else None
+        """Return the CRC-32C of all bytes, if it was asked for."""
+        return f"crc32c:{self._crc:08x}" if self._crc is not None else None
 
 
 class Contender(ABC):
@@ -39,10 +41,12 @@ class Contender(ABC):
     """How often one run does the work; figures are given for once."""
     in_new_process = False
     """Whether each round begins with a fresh process."""
-    first_byte = 0.0
-    """Seconds that the emulated origin lets each request wait."""
+    limits: Limits | None = None
+    """How slow the origin is made for it, *emulated*; by default not at all."""
     in_children = False
     """Whether the work is done by child processes: their memory is not this process's to tell."""
+    children_cpu = 0.0
+    """CPU seconds that children which live on spent on the last run."""
 
     @abstractmethod
     def open(self, door: Door) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.services.s3server import VERSITYGW
 
-_PACKAGES = ("datalayer-tasks", "obstore", "pyarrow", "boto3", "google-crc32c", "msgspec")
+_PACKAGES = ("datalayer-tasks", "obstore", "pyarrow", "boto3", "fsspec", "s3fs", "google-crc32c", "msgspec")
 
 
 def machine() -> dict[str, str]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from benchmarks.front import Front, Limits, running_front
 from datalayer import Config, DataLayer
-from tests.services.faultproxy import Fault, FaultProxy
+from tests.services.alluxio import AlluxioServer
 from tests.services.s3server import S3Server, versitygw_server
 
 if TYPE_CHECKING:
@@ -20,15 +21,28 @@ POOL = 128
 """Idle connections that a rival may keep. A pool that is too small would be an easy win."""
 
 
+_ALLUXIO_MEMORY = 3 << 30
+
+
+@dataclass(frozen=True)
+class Alluxio:
+    """A folder of Alluxio that is mounted on a bucket's ``root``."""
+
+    url: str
+    proxy: str
+
+
 @dataclass(frozen=True)
 class Door:
-    """A way to one bucket: the server itself, or a proxy before it. It can be sent to another process."""
+    """A way to one bucket: the server itself, or a front before it. It can be sent to another process."""
 
     endpoint: str
     region: str
     access_key: str
     secret_key: str = field(repr=False)
     bucket: str
+    alluxio: Alluxio | None = None
+    """A way to the same bucket through Alluxio, where the workload asked for one."""
 
     def config(self, **options: Any) -> Config:
         """Return a configuration of ours with the bucket as its cold tier."""
@@ -44,6 +58,26 @@ class Door:
     def layer(self, **options: Any) -> DataLayer:
         """Return a layer with the bucket as its cold tier."""
         return DataLayer(self.config(**options))
+
+    def hot_layer(self, folder: str, budget: str = "100GB") -> DataLayer:
+        """Return a layer of the design ``hot-cold`` with a cache folder of this machine. Copies of another door's bucket are others."""
+        return self.layer(design="hot-cold", hot={"url": folder, "budget": budget})
+
+    def alluxio_layer(self) -> DataLayer:
+        """Return a layer of the design ``hot-cold`` with Alluxio."""
+        alluxio = self.required_alluxio
+        return self.layer(design="hot-cold", hot={"url": alluxio.url, "proxy": alluxio.proxy, "timeout": 60})
+
+    @property
+    def required_alluxio(self) -> Alluxio:
+        """The way through Alluxio.
+
+        Raises:
+            LookupError: The workload did not ask for one.
+        """
+        if self.alluxio is None:
+            raise LookupError("this workload has no Alluxio")
+        return self.alluxio
 
     def obstore(self) -> obstore.store.S3Store:
         """Return obstore's client of the bucket."""
@@ -74,20 +108,57 @@ class Door:
             request_timeout=600,
         )
 
+    def s3fs(self) -> Any:
+        """Return s3fs's client, with a pool and parts in flight as the others have them."""
+        from s3fs import S3FileSystem
+
+        return S3FileSystem(
+            key=self.access_key,
+            secret=self.secret_key,
+            endpoint_url=self.endpoint,
+            client_kwargs={"region_name": self.region},
+            config_kwargs={"max_pool_connections": POOL, "read_timeout": 600},
+            default_block_size=16 << 20,
+            max_concurrency=8,
+            skip_instance_cache=True,
+        )
+
 
 class Origin:
-    """A running server with a bucket."""
+    """A running server with a bucket.
 
-    def __init__(self, server: S3Server, bucket: str) -> None:
+    Args:
+        server: The server.
+        bucket: Its bucket.
+        alluxio: An Alluxio that reads from the server; by default one is started where it is asked for.
+    """
+
+    def __init__(self, server: S3Server, bucket: str, alluxio: AlluxioServer | None = None) -> None:
         self.door = Door(server.endpoint, server.region, server.root.access_key, server.root.secret_key, bucket)
+        self._server = server
+        self._alluxio = alluxio
+        self._front: Front | None = None
 
     @contextlib.contextmanager
-    def counted(self, first_byte: float = 0.0) -> Iterator[tuple[FaultProxy, Door]]:
-        """A proxy before the server that counts, and lets each request wait ``first_byte`` seconds; and the door it makes."""
-        with FaultProxy(self.door.endpoint) as proxy:
-            if first_byte:
-                proxy.script(Fault(delay=first_byte), times=-1)
-            yield proxy, replace(self.door, endpoint=proxy.endpoint)
+    def fronted(self, limits: Limits | None = None) -> Iterator[tuple[Front, Door]]:
+        """A front before the server that counts and, where there are limits, is slow; and the door it makes."""
+        if self._front is not None:
+            yield self._front, replace(self.door, endpoint=self._front.endpoint)
+            return
+        with running_front(self.door.endpoint, limits) as front:
+            yield front, replace(self.door, endpoint=front.endpoint)
+
+    @contextlib.contextmanager
+    def with_alluxio(self, limits: Limits | None = None) -> Iterator[Origin]:
+        """The same bucket, with a folder of Alluxio on it. All go through one front: so what Alluxio asks for is counted, too."""
+        with contextlib.ExitStack() as running:
+            server = self._alluxio or running.enter_context(AlluxioServer(self._server, memory=_ALLUXIO_MEMORY))
+            front = running.enter_context(running_front(self.door.endpoint, limits))
+            folder = running.enter_context(server.mount(self.door.bucket, "root", endpoint=front.endpoint))
+            origin = Origin(self._server, self.door.bucket, server)
+            origin.door = replace(origin.door, alluxio=Alluxio(folder.url, folder.proxy))
+            origin._front = front
+            yield origin
 
 
 @contextlib.contextmanager

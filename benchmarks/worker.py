@@ -54,14 +54,27 @@ class Worker:
         """Return length and checksum of what the last run delivered."""
         return cast("tuple[int, str | None]", self.ask("check"))
 
+    def begin(self, step: str, *arguments: object) -> None:
+        """Have a step done, without waiting: several workers can be at it at once."""
+        with contextlib.suppress(ConnectionError):  # said when the answer is asked for
+            self._pipe.send((step, *arguments))
+
     def ask(self, step: str, *arguments: object) -> object:
         """Have a step done, and return its answer.
 
         Raises:
             BenchmarkError: It failed, or took longer than the limit.
         """
+        self.begin(step, *arguments)
+        return self.answer(step)
+
+    def answer(self, step: str) -> object:
+        """Return the answer to a step that was begun.
+
+        Raises:
+            BenchmarkError: It failed, or took longer than the limit.
+        """
         try:
-            self._pipe.send((step, *arguments))
             if not self._pipe.poll(LIMIT):
                 raise BenchmarkError(f"{self._contender.name}: {step} took longer than {LIMIT:.0f} s")
             answer, failure, trace = self._pipe.recv()
@@ -102,7 +115,7 @@ def working(contender: Contender, door: Door, *, isolated: bool = True) -> Itera
 
 def _start_process(contender: Contender, door: Door, pipe: Connection) -> Callable[[], None]:
     process = multiprocessing.get_context("spawn").Process(
-        target=_serve, args=(contender, door, pipe), name=contender.name, daemon=True
+        target=_serve, args=(contender, door, pipe), name=contender.name, daemon=not contender.in_children
     )
     process.start()
     pipe.close()
@@ -164,7 +177,7 @@ def _timed(contender: Contender, sink: Sink) -> Ran:
     idle = _forget_peak()
     cpu, wall = _cpu_seconds(), time.perf_counter()
     contender.run(sink)
-    wall, cpu = time.perf_counter() - wall, _cpu_seconds() - cpu
+    wall, cpu = time.perf_counter() - wall, _cpu_seconds() - cpu + contender.children_cpu
     peak = None if contender.in_children else _status("VmHWM")
     sample = Sample(wall / contender.times, cpu / contender.times, peak, None if contender.in_children else idle)
     return Ran(sample, sink.length)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from benchmarks.contender import Contender
+from benchmarks.front import Limits
 from benchmarks.origin import Door, Origin
 from benchmarks.results import Figure, Result, Timing
 from benchmarks.worker import BenchmarkError, Ran, working
@@ -37,6 +38,14 @@ class Workload(ABC):
     name: str
     measures: str
     """One sentence for the report."""
+
+    counted_apart = True
+    """Whether requests are counted in a pass of their own, and each way runs once to warm up before it is timed. Otherwise every run is counted,
+    checked and timed at once, through a front and in a fresh process: for work of minutes before a slow origin."""
+    limits: Limits | None = None
+    """How slow the origin is for all of it, *emulated*; by default not at all."""
+    alluxio = False
+    """Whether a folder of Alluxio is mounted on the bucket. All requests are counted together then, Alluxio's and the contenders'."""
 
     def __init__(self, scale: Scale) -> None:
         self.scale = scale
@@ -75,7 +84,10 @@ def measure(
     Raises:
         BenchmarkError: A contender failed, or two delivered different bytes.
     """
-    with contextlib.closing(workload):
+    with contextlib.closing(workload), contextlib.ExitStack() as running:
+        if workload.alluxio:
+            progress("starting Alluxio")
+            origin = running.enter_context(origin.with_alluxio(workload.limits))
         return _measure(workload, origin, progress, isolated=isolated)
 
 
@@ -84,36 +96,45 @@ def _measure(workload: Workload, origin: Origin, progress: Callable[[str], None]
     progress("preparing")
     workload.prepare(origin.door)
     contenders = workload.contenders()
-    timings = {}
     for contender in contenders:
-        progress(f"counting and checking {contender.name}")
-        timings[contender.name] = _count(contender, origin, isolated=isolated)
-    _compare(contenders, timings)
-    _Timer(origin, isolated=isolated, progress=progress).run(contenders, timings, workload.rounds)
+        contender.limits = contender.limits or workload.limits
+    timings: dict[str, Timing] = {}
+    for number in range(1 if workload.counted_apart else workload.rounds):
+        # Begun by another one each time.
+        for contender in (*contenders[number:], *contenders[:number]):
+            progress(f"counting and checking {contender.name}")
+            timing, ran = _count(contender, origin, isolated=isolated)
+            if not workload.counted_apart:
+                timing.samples = [*(timings[contender.name].samples if number else ()), ran.sample]
+            timings[contender.name] = timing
+        timings = {contender.name: timings[contender.name] for contender in contenders}
+        _compare(contenders, timings)
+    if workload.counted_apart:
+        _Timer(origin, isolated=isolated, progress=progress).run(contenders, timings, workload.rounds)
     result = Result(name=workload.name, measures=workload.measures, timings=list(timings.values()))
     result.figures = workload.figures(timings)
     result.seconds = time.monotonic() - began
     return result
 
 
-def _count(contender: Contender, origin: Origin, *, isolated: bool) -> Timing:
-    with origin.counted() as (proxy, door), working(contender, door, isolated=isolated) as worker:
+def _count(contender: Contender, origin: Origin, *, isolated: bool) -> tuple[Timing, Ran]:
+    with origin.fronted(contender.limits) as (front, door), working(contender, door, isolated=isolated) as worker:
         worker.prepare()
-        proxy.reset()
-        worker.run(check=True)
-        # An answer's last bytes are counted after the client has them, so the length is only right once the proxy had its turn.
-        requests, up, down = proxy.counts, proxy.bytes_up, proxy.bytes_down
+        front.forget()
+        ran = worker.run(check=True)
+        counts = front.counts()
         delivered, checksum = worker.check()
     times = contender.times
-    return Timing(
+    timing = Timing(
         name=contender.name,
         settings=contender.settings,
-        requests={kind: count / times for kind, count in sorted(requests.items())},
-        bytes_up=up / times,
-        bytes_down=down / times,
+        requests={kind: count / times for kind, count in sorted(counts.requests.items())},
+        bytes_up=counts.bytes_up / times,
+        bytes_down=counts.bytes_down / times,
         delivered=delivered,
         checksum=checksum,
     )
+    return timing, ran
 
 
 def _compare(contenders: Sequence[Contender], timings: Mapping[str, Timing]) -> None:
@@ -156,8 +177,8 @@ class _Timer:
 
     def _turn(self, contender: Contender) -> Callable[[], Ran]:
         door = self._origin.door
-        if contender.first_byte:
-            _, door = self._open_ones.enter_context(self._origin.counted(contender.first_byte))
+        if contender.limits:
+            _, door = self._open_ones.enter_context(self._origin.fronted(contender.limits))
         if contender.in_new_process:
 
             def once() -> Ran:

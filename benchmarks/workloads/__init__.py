@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 from benchmarks.workload import Workload
+from benchmarks.workloads.alluxio_proxy import AlluxioProxy
+from benchmarks.workloads.cold_fill import ColdFill, ColdFillStd
+from benchmarks.workloads.p01_fan_out import FanOutRaw, FanOutStd
 from benchmarks.workloads.p05_sequential import Sequential
 from benchmarks.workloads.p07_commit import Commit
+from benchmarks.workloads.p08_chain import ChainRaw, ChainStd
 from benchmarks.workloads.p11_resolve import Resolve
 from benchmarks.workloads.p12_import import Import
 from benchmarks.workloads.p13_safety import Safety
 from benchmarks.workloads.p16_small_task import SmallTask
 from benchmarks.workloads.read_256mb import Read256MB
 from benchmarks.workloads.read_2000x64k import Read2000x64K
+from benchmarks.workloads.spark_hot import SparkHot
+from benchmarks.workloads.warm import Warm
 
 WORKLOADS: dict[str, type[Workload]] = {
     workload.name: workload
-    for workload in (Read256MB, Read2000x64K, Sequential, Commit, Resolve, Import, Safety, SmallTask)
+    for workload in (
+        Read256MB,
+        Read2000x64K,
+        FanOutRaw,
+        FanOutStd,
+        Sequential,
+        Commit,
+        ChainRaw,
+        ChainStd,
+        Resolve,
+        Import,
+        Safety,
+        SmallTask,
+        ColdFill,
+        ColdFillStd,
+        Warm,
+        AlluxioProxy,
+        SparkHot,
+    )
 }

@@ -13,13 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.contender import Contender, Sink
+from benchmarks.front import Limits
 from benchmarks.origin import Door
 from benchmarks.reading import RUN
 from benchmarks.results import Figure, Spread, Timing, paired, same
 from benchmarks.workload import Workload
 from datalayer import TaskKey
 
-_FIRST_BYTE = 0.030
+_AFAR = Limits(first_byte=0.030)
 
 
 class _Resolves(Contender):
@@ -103,7 +104,7 @@ class AskingAfar(Asking):
     name = "asking the store, 30 ms away"
     settings = "layer.resolve(key), emulated first byte 30 ms"
     times = 5
-    first_byte = _FIRST_BYTE
+    limits = _AFAR
 
 
 class ExistsAfar(Exists):
@@ -112,7 +113,7 @@ class ExistsAfar(Exists):
     name = "exists(), 30 ms away"
     settings = "obstore head, emulated first byte 30 ms"
     times = 5
-    first_byte = _FIRST_BYTE
+    limits = _AFAR
 
 
 class Resolve(Workload):

@@ -28,7 +28,8 @@ def origin(versitygw: S3Server) -> Origin:
     return Origin(versitygw, versitygw.new_bucket("bench"))
 
 
-@pytest.mark.parametrize("name", WORKLOADS)
+# Those with Alluxio, which takes long to start, are in tests/integration.
+@pytest.mark.parametrize("name", [name for name, kind in WORKLOADS.items() if not kind.alluxio])
 def test_a_workload_runs_and_yields_its_figures(name: str, origin: Origin) -> None:
     workload = WORKLOADS[name](Scale.TINY)
     result = measure(workload, origin, isolated=False)

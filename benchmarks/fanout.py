@@ -1,0 +1,61 @@
+"""``FanOut``: many processes of one machine that begin to read the same file at once."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from typing import cast
+
+from benchmarks.contender import Contender, Sink
+from benchmarks.copies import Cold
+from benchmarks.origin import Door
+from benchmarks.worker import Ran, Worker, working
+
+
+class FanOut(Contender):
+    """Some readers of one kind, each a process of its own that takes the checksum of all it reads, as a job looks at its bytes.
+
+    Args:
+        reader: What each of them does.
+        readers: How many.
+        isolated: Without, they are threads, which measures nothing of worth.
+    """
+
+    group = "fan-out"
+    in_children = True
+
+    def __init__(self, reader: Cold, readers: int, *, isolated: bool) -> None:
+        self.name = reader.name
+        self.settings = reader.settings
+        self._reader = reader
+        self._readers = readers
+        self._isolated = isolated
+
+    def open(self, door: Door) -> None:
+        self._door = door
+        self._running = contextlib.ExitStack()
+        self._workers: list[Worker] = []
+
+    def prepare(self) -> None:
+        self.close()
+        self._reader.shared = tempfile.mkdtemp(prefix="datalayer-bench-")
+        self._running.callback(shutil.rmtree, self._reader.shared, ignore_errors=True)
+        for _ in range(self._readers):
+            reading = working(self._reader, self._door, isolated=self._isolated)
+            self._workers.append(self._running.enter_context(reading))
+        for worker in self._workers:
+            worker.prepare()
+
+    def run(self, sink: Sink) -> None:
+        for worker in self._workers:
+            worker.begin("run", True)
+        self.children_cpu = sum(cast("Ran", worker.answer("run")).sample.cpu for worker in self._workers)
+
+    def check(self, sink: Sink) -> None:
+        for worker in self._workers:
+            sink.take(repr(worker.check()).encode())
+
+    def close(self) -> None:
+        self._running.close()
+        self._workers.clear()

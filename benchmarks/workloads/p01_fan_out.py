@@ -1,0 +1,106 @@
+"""P1: 16 processes of one machine read the same output at once, and nothing of it is on the machine yet.
+
+Ours: a cache folder that they share. Against: the POC, where each downloads all of it; each reading it straight from S3; and fsspec's cache of
+whole files. ``p1-std`` is the workload before an *emulated* S3 of 85 MB/s a connection and 250 MB/s in all, 30 ms away; ``p1`` is it on bare
+loopback, where the server is as fast as the cache, and only bytes and CPU tell. Goals: 12 times as fast, at most 1.01 times the bytes from the
+origin. Ceiling: 16 times, each byte once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from benchmarks.contender import Contender
+from benchmarks.copies import AlluxioCached, Cold, Direct, Downloaded, FsspecFile, NodeCached
+from benchmarks.fanout import FanOut
+from benchmarks.front import STD
+from benchmarks.origin import Door
+from benchmarks.reading import publish_large
+from benchmarks.results import Figure, Timing, paired, same, speed_against
+from benchmarks.workload import Scale, Workload
+
+_READERS = 16
+_RIVALS: tuple[type[Cold], ...] = (Downloaded, Direct, FsspecFile)
+
+
+class FanOutRaw(Workload):
+    """One machine's readers, the server next to them."""
+
+    name = "p1"
+    measures = "16 processes read the same 256 MiB at once, cold, on loopback"
+    at_least: float | None = None
+
+    @property
+    def rounds(self) -> int:
+        return self.scale.pick(5, 1, 1)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.scale.pick(256 << 20, 64 << 20, 1 << 20)
+
+    def prepare(self, door: Door) -> None:
+        self.key = publish_large(door, "fan-out", self.size)
+
+    def contenders(self) -> Sequence[Contender]:
+        ours = (NodeCached, AlluxioCached) if self.alluxio else (NodeCached,)
+        readers = [kind(self.key, self.size) for kind in (*ours, *_RIVALS)]
+        count, isolated = self.scale.pick(_READERS, _READERS, 2), self.scale is not Scale.TINY
+        return [FanOut(reader, count, isolated=isolated) for reader in readers]
+
+    def figures(self, timings: Mapping[str, Timing]) -> list[Figure]:
+        emulated = self.limits is not None
+
+        def bytes_of(kind: type[Cold], at_most: float | None = None) -> Figure:
+            return Figure(
+                name=f"{kind.name}: bytes from the origin over the data",
+                value=same(timings[kind.name].bytes_down / self.size),
+                unit="×",
+                at_most=at_most,
+                ceiling="1.0",
+                emulated=emulated,
+            )
+
+        def speed_of(kind: type[Cold], rival: type[Cold], at_least: float | None = None) -> Figure:
+            return Figure(
+                name=f"{kind.name}: speed against {rival.name}",
+                value=speed_against(timings[kind.name], timings[rival.name]),
+                unit="×",
+                at_least=at_least,
+                ceiling=str(_READERS) if emulated else "",
+                emulated=emulated,
+            )
+
+        def cpu_of(rival: type[Cold]) -> Figure:
+            return Figure(
+                name=f"{NodeCached.name}: CPU seconds against {rival.name}",
+                value=paired(timings[NodeCached.name], timings[rival.name], lambda mine, theirs: mine.cpu / theirs.cpu),
+                unit="×",
+                emulated=emulated,
+            )
+
+        found = [bytes_of(NodeCached, 1.01)]
+        for rival in _RIVALS:
+            found += [speed_of(NodeCached, rival, self.at_least), cpu_of(rival)]
+        if self.alluxio:
+            found += [bytes_of(AlluxioCached), speed_of(AlluxioCached, Direct)]
+        return found
+
+
+class FanOutStd(FanOutRaw):
+    """The same, with S3 as far away as it is."""
+
+    name = "p1-std"
+    measures = "16 processes read the same 1 GiB at once, cold, before an emulated S3 (quick: 64 MiB)"
+    limits = STD
+    at_least = 12
+    counted_apart = False
+    alluxio = True
+
+    @property
+    def rounds(self) -> int:
+        return 1
+
+    @property
+    def size(self) -> int:
+        return self.scale.pick(1 << 30, 64 << 20, 1 << 20)
