@@ -13,9 +13,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datalayer.errors import ConfigError
 from spark_env.jars import jars_dir
+from tests.services.docker import docker_programs
 from tests.services.s3server import versitygw_binary
 
-THINGS = {"jars": jars_dir, "versitygw": versitygw_binary}
+THINGS = {"jars": jars_dir, "versitygw": versitygw_binary, "docker": docker_programs}
 
 
 def main(wanted: list[str]) -> int:

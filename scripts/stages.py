@@ -31,6 +31,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "services": (*PYTEST, "tests/services"),
     "behaviour": (*PYTEST, "tests/behaviour"),
     "integration": (*PYTEST, "tests/integration"),
+    "docker": (*PYTEST, "tests/docker"),
 }
 BUDGET_MINUTES = 75
 

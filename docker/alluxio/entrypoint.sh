@@ -2,7 +2,7 @@
 # One of Alluxio's servers, a mount, or a command of its shell:
 #   master | worker | proxy
 #   mount FOLDER BUCKET   e.g. mount /outputs s3://outputs; nothing to do where the folder is there already
-#   fuse FOLDER PATH      shows a folder of Alluxio at a path of this container, which needs /dev/fuse and SYS_ADMIN
+#   fuse FOLDER PATH      shows a folder of Alluxio, to be read, at a path of this container; needs root, /dev/fuse and SYS_ADMIN
 #   fs ...                Alluxio's "fs" commands
 # ALLUXIO_JAVA_OPTS holds -Dalluxio.…=… for whatever alluxio-site.properties leaves open; ALLUXIO_HEAP is the JVM's heap.
 set -eu
@@ -28,8 +28,8 @@ mount)
     (alluxio alluxio.cli.fs.FileSystemShell test -d "$2") || alluxio alluxio.cli.fs.FileSystemShell mount "$2" "$3"
     ;;
 fuse)
-    alluxio -Dalluxio.fuse.jnifuse.libfuse.version=3 -Dalluxio.fuse.mount.alluxio.path="$2" \
-        -Dalluxio.fuse.mount.point="$3" alluxio.fuse.AlluxioFuse -m "$3"
+    alluxio -Dalluxio.fuse.jnifuse.libfuse.version=3 -Dalluxio.fuse.mount.options=ro,allow_other \
+        "-Dalluxio.fuse.mount.alluxio.path=$2" "-Dalluxio.fuse.mount.point=$3" alluxio.fuse.AlluxioFuse
     ;;
 fs)
     shift
