@@ -129,6 +129,9 @@ class Store(ABC):
     paths_last: bool = True
     """Whether a local path stays as long as its file is committed. A cache takes its own back to make room."""
 
+    verifies: bool = False
+    """Whether whole files are compared, block by block, with the checksums of their blocks before they are handed out."""
+
     can_compare_and_put: bool
     """Whether :meth:`compare_and_put` works. A store without it commits by exclusive puts alone."""
 

@@ -118,6 +118,7 @@ class CommittedView(WrappingStore):
 
     def __init__(self, hot: HotStore, expected: Callable[[str], Expected | None]) -> None:
         super().__init__(hot)
+        self.verifies = hot.verifies
         self._hot = hot
         self._expected = expected
 

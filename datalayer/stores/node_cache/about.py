@@ -37,6 +37,19 @@ class DamagedError(Exception):
     """A copy is not what was recorded of it: it is dropped, and made anew."""
 
 
+class WrongBlockError(DamagedError):
+    """A block is not the one that was committed; which of its pages is wrong, nobody knows.
+
+    Args:
+        block: Its number.
+    """
+
+    def __init__(self, block: int) -> None:
+        super().__init__(f"its block {block} is not the one that was committed")
+        self.begin = block * BLOCK
+        """Its first byte."""
+
+
 class About(NamedTuple):
     """Which file an entry is a copy of."""
 

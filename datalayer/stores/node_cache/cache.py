@@ -55,6 +55,7 @@ class NodeCache(HotStore):
     """
 
     paths_last = False
+    verifies = True
     overhead = NEW_ENTRY_BYTES + on_disk(1)
 
     def __init__(self, cold: Store, receipt: Receipt, folder: Path, *, budget: int) -> None:
@@ -66,6 +67,11 @@ class NodeCache(HotStore):
             self._folder.check()
         except OSError as error:
             self._tell.failed(error)
+
+    @property
+    def folder(self) -> Path:
+        """Where copies are held."""
+        return self._folder.root
 
     def pieces(self, path: str, expected: Expected, start: int, end: int) -> Iterator[bytes]:
         if start >= end and expected.length:

@@ -15,7 +15,8 @@ import time
 import weakref
 from typing import TYPE_CHECKING
 
-from datalayer.stores.checksum import crc32c
+from google_crc32c import value as crc32c
+
 from datalayer.stores.node_cache import locks
 from datalayer.stores.node_cache.about import HEADER, PAGE, RECORD, SEAL_AT, DamagedError, parse_header, seal_of
 

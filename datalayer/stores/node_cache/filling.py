@@ -7,8 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from datalayer.stores.node_cache.about import PAGE, PAGES_PER_BLOCK, DamagedError
-from datalayer.stores.node_cache.places import join_sums, on_disk
+from datalayer.stores.node_cache.about import PAGE, PAGES_PER_BLOCK
+from datalayer.stores.node_cache.places import on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ class Filling:
         """Yield the pages, in order, up to the end or to one that somebody else has, or is fetching.
 
         Raises:
-            DamagedError: A block is not the one that was committed, and the pages of it that were there before may be why.
+            WrongBlockError: The pages of it that were there before may be why.
             StoreError: As the cold store says.
         """
         return self._small() if self._end - self._next <= SMALL else self._large()
@@ -69,7 +69,7 @@ class Filling:
         keeping = _Keeping(self._entry, self._room)
         try:
             for group in groups:
-                self._check(group)
+                self._source.check_group(self._entry, group)
                 keeping.keep(group)
         except (NoRoomError, OSError) as error:
             self.error = error
@@ -87,7 +87,7 @@ class Filling:
                 if group.end > self._end:
                     count = self._end - group.first
                     group = group._replace(pages=group.pages[:count], sums=group.sums[:count])
-                self._check(group)
+                self._source.check_group(self._entry, group)
                 keeper.send(group)
                 self._next = group.end
                 yield from keeper.away(group.pages)
@@ -113,20 +113,6 @@ class Filling:
             if there < wanted:
                 self._end = self._locked
         return self._next < self._end
-
-    def _check(self, group: Group) -> None:
-        """Compare a block of which only a part was fetched, if the other pages are there."""
-        block = group.first // PAGES_PER_BLOCK
-        checksum = self._source.block_sum(block)
-        first = block * PAGES_PER_BLOCK
-        count = min(PAGES_PER_BLOCK, self._source.about.pages - first)
-        if checksum is None or len(group.pages) == count:
-            return
-        sums = self._entry.sums(first, count)
-        sums[group.first - first : group.end - first] = group.sums
-        known = [value for value in sums if value is not None]
-        if len(known) == count and join_sums(self._source.about, first, known) != checksum:
-            raise DamagedError(f"its block {block} is not the one that was committed")
 
 
 class _Keeping:

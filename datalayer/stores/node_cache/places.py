@@ -14,6 +14,7 @@ from datalayer.stores.node_cache.about import (
     RECORD,
     About,
     DamagedError,
+    WrongBlockError,
     header_of,
     read_about,
     this_boot,
@@ -157,7 +158,7 @@ def _compare(about: About, sums: list[int], expected: Expected | None) -> None:
         for block, checksum in enumerate(expected.blocks):
             first = block * PAGES_PER_BLOCK
             if join_sums(about, first, sums[first : first + PAGES_PER_BLOCK]) != checksum:
-                raise DamagedError(f"its block {block} is not the one that was committed")
+                raise WrongBlockError(block)
     elif about.checksum is not None and join_sums(about, 0, sums) != about.checksum:
         raise DamagedError("it is not the file that was committed")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from datalayer.errors import ConfigError, DataLayerError
 from datalayer.stores.node_cache import telling
-from datalayer.stores.node_cache.about import PAGE, DamagedError
+from datalayer.stores.node_cache.about import PAGE, PAGES_PER_BLOCK, DamagedError, WrongBlockError
 from datalayer.stores.node_cache.entry import Entry
 from datalayer.stores.node_cache.filling import AHEAD, Filling, NoRoomError
 from datalayer.stores.node_cache.places import NEW_ENTRY_BYTES, create, drop, stand
@@ -72,7 +72,7 @@ class Reading:
         at = start
         try:
             for _ in range(_TRIES):
-                for piece in self._through_copy(at, end):
+                for piece in self._through_copy(start, at, end):
                     at += len(piece)
                     yield piece
                 if at >= end or self._is_past:
@@ -110,8 +110,11 @@ class Reading:
             self._tell.failed(error)
         return None
 
-    def _through_copy(self, at: int, end: int) -> Iterator[bytes]:
-        """Yield the bytes from ``at`` on, as far as the copy is good. A reader may leave when it has the last: that comes after all else."""
+    def _through_copy(self, start: int, at: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes from ``at`` on, as far as the copy is good; those from ``start`` on are handed out already.
+
+        A reader may leave when it has the last: that comes after all else.
+        """
         entry, held = None, b""
         try:
             entry = self._entry()
@@ -124,6 +127,8 @@ class Reading:
                 self._stand(entry)
         except DamagedError as error:
             self._damaged(error, entry)
+            if isinstance(error, WrongBlockError) and max(start, error.begin) < at:
+                raise self._source.wrong(error.begin, at, "Read it again") from error
         except _PastError:
             self._is_past = True
         except DataLayerError:
@@ -206,6 +211,8 @@ class Reading:
             if value is None:
                 return
             stop = min((page + 1) * PAGE, end)
+            if not stands:
+                self._source.check_block(entry, page // PAGES_PER_BLOCK)
             if stands and stop - at < entry.about.size(page, 1):
                 yield entry.read_part(at, stop)
             else:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from google_crc32c import value as crc32c
+
 from datalayer.errors import VerificationError
-from datalayer.stores.checksum import crc32c
-from datalayer.stores.node_cache.about import PAGE, PAGES_PER_BLOCK, About
+from datalayer.stores.node_cache.about import PAGE, PAGES_PER_BLOCK, About, WrongBlockError
 from datalayer.stores.node_cache.places import join_sums
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from datalayer.stores.base import Expected, Store
+    from datalayer.stores.node_cache.entry import Entry
 
 
 class Group(NamedTuple):
@@ -35,6 +37,7 @@ class Source:
         self._store = store
         self._path = path
         self.expected = expected
+        self._right: set[int] = set()
         self.about = About("", path, expected.length, expected.checksum)
 
     def groups(self, first: int, end: int) -> Generator[Group, None, None]:
@@ -51,10 +54,49 @@ class Source:
                 yield self._checked(page + 1 - len(held), held)
                 held = []
 
-    def block_sum(self, block: int) -> int | None:
-        """Return the checksum that a block was committed with; None where it is not known."""
+    def check_group(self, entry: Entry, group: Group) -> None:
+        """Compare a block of which a group is a part with what was committed, if the copy has its other pages.
+
+        Raises:
+            WrongBlockError: It is another one.
+        """
+        block = group.first // PAGES_PER_BLOCK
+        first, count = self._pages_of(block)
+        if self.expected.blocks is not None and len(group.pages) < count:
+            sums = entry.sums(first, count)
+            sums[group.first - first : group.end - first] = group.sums
+            self._compare(block, sums)
+
+    def check_block(self, entry: Entry, block: int) -> None:
+        """Compare a block of the copy with what was committed, once, if the copy has all of it.
+
+        Raises:
+            WrongBlockError: It is another one.
+        """
+        if self.expected.blocks is not None and block not in self._right:
+            self._compare(block, entry.sums(*self._pages_of(block)))
+
+    def wrong(self, begin: int, end: int, step: str) -> VerificationError:
+        """Return the error of bytes that are not the committed ones."""
+        return VerificationError(
+            f"{self._store.location(self._path)}: the bytes from {begin} to {end} are not the ones that were committed. {step}"
+        )
+
+    def _compare(self, block: int, sums: list[int | None]) -> None:
+        known = [value for value in sums if value is not None]
+        if len(known) < len(sums):
+            return
+        if not self._is_right(block, known):
+            raise WrongBlockError(block)
+        self._right.add(block)
+
+    def _is_right(self, block: int, sums: list[int]) -> bool:
         blocks = self.expected.blocks
-        return None if blocks is None else blocks[block]
+        return blocks is None or join_sums(self.about, block * PAGES_PER_BLOCK, sums) == blocks[block]
+
+    def _pages_of(self, block: int) -> tuple[int, int]:
+        first = block * PAGES_PER_BLOCK
+        return first, min(PAGES_PER_BLOCK, self.about.pages - first)
 
     def _pages(self, first: int, end: int) -> Iterator[bytes]:
         stop = min(end * PAGE, self.about.length)
@@ -62,21 +104,12 @@ class Source:
 
     def _checked(self, first: int, pages: list[bytes]) -> Group:
         group = Group(first, pages, [crc32c(page) for page in pages])
-        if self._is_right(group):
+        block = first // PAGES_PER_BLOCK
+        if self._pages_of(block) != (first, len(pages)) or self._is_right(block, group.sums):
             return group
         # What was damaged on the way is whole the next time.
         pages = list(self._pages(first, group.end))
         group = Group(first, pages, [crc32c(page) for page in pages])
-        if self._is_right(group):
+        if self._is_right(block, group.sums):
             return group
-        begin = first * PAGE
-        raise VerificationError(
-            f"{self._store.location(self._path)}: the bytes from {begin} to {begin + sum(map(len, pages))} are not the ones that were "
-            "committed. Run the task again"
-        )
-
-    def _is_right(self, group: Group) -> bool:
-        block, rest = divmod(group.first, PAGES_PER_BLOCK)
-        whole = not rest and (len(group.pages) == PAGES_PER_BLOCK or group.end == self.about.pages)
-        checksum = self.block_sum(block) if whole else None
-        return checksum is None or join_sums(self.about, group.first, group.sums) == checksum
+        raise self.wrong(first * PAGE, min(group.end * PAGE, self.about.length), "Run the task again")

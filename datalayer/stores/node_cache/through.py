@@ -6,8 +6,9 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+from google_crc32c import value as crc32c
+
 from datalayer.stores.base import Expected, ObjectInfo, Store, StoreWriter
-from datalayer.stores.checksum import crc32c
 from datalayer.stores.node_cache import locks
 from datalayer.stores.node_cache.about import PAGE, About, header_of
 from datalayer.stores.node_cache.entry import Entry, write_all, write_sums
