@@ -1,7 +1,7 @@
-"""The jars that PySpark's wheel lacks to read and write S3 in place: S3A, its committers, and a slim AWS SDK.
+"""The jars that PySpark's wheel lacks: S3A, its committers and a slim AWS SDK; and apart from them Alluxio's client.
 
-The full SDK bundle is 558 MB; these are about 10. They belong on ``spark.driver.extraClassPath``: ``spark.jars`` would
-copy them at every start.
+The full SDK bundle is 558 MB; these are about 10. Alluxio's client, 98 MB, is fetched only where copies are held in Alluxio. All of them
+belong on ``spark.driver.extraClassPath``: ``spark.jars`` would copy them at every start.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from datalayer.errors import ConfigError
 from spark_env.cache import made_once
-from spark_env.versions import AWS_SDK, HADOOP, SCALA, SPARK
+from spark_env.versions import ALLUXIO, AWS_SDK, HADOOP, SCALA, SPARK
 
 # The first two alone, since PySpark has what they depend on. The SDK's modules with what they pull, but without what
 # PySpark has too: these jars come first on the class path, and an older netty than Spark's keeps SparkContext from starting.
@@ -31,46 +31,76 @@ _IN_PYSPARK = (
     ("commons-logging", "*"),
     ("org.apache.httpcomponents", "*"),
 )
-_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
+_ALLUXIO_CLIENT = "alluxio-shaded-client"
 
 
 def pom() -> str:
-    """The Maven project whose dependencies are the jars."""
-    return (
-        "<project><modelVersion>4.0.0</modelVersion>"
-        "<groupId>datalayer</groupId><artifactId>spark-jars</artifactId><version>1</version><packaging>pom</packaging>"
+    """The Maven project whose dependencies are the jars for S3."""
+    return _project(
+        ("datalayer", "spark-jars", "1"),
         "<dependencies>\n"
         + "".join(_dependency(*which, (("*", "*"),)) for which in _ALONE)
         + "".join(_dependency(*which, _IN_PYSPARK) for which in _WITH_DEPENDENCIES)
-        + "</dependencies></project>\n"
+        + "</dependencies>",
     )
 
 
+def alluxio_pom() -> str:
+    """The Maven project from which Alluxio's client is fetched: a stand-in for its parent, which was never published.
+
+    Maven reads no artifact without its parent, and looks for that among the projects at hand first. The client itself depends on nothing.
+    """
+    return _project(("org.alluxio", "alluxio-shaded", ALLUXIO), "")
+
+
 def jars_dir() -> Path:
-    """The folder with the jars, fetched with Maven the first time and kept in the cache for every later one.
+    """The folder with the jars for S3, fetched with Maven the first time and kept in the cache for every later one.
 
     Raises:
         ConfigError: Maven or Java is missing, or the jars could not be fetched.
     """
+    return _fetched(pom(), ["copy-dependencies"], "Spark's jars")
 
+
+def alluxio_jar() -> Path:
+    """The jar with which Spark reads ``alluxio://``, fetched with Maven the first time and kept in the cache for every later one.
+
+    Raises:
+        ConfigError: Maven or Java is missing, or the jar could not be fetched.
+    """
+    copy = ["copy", f"-Dartifact=org.alluxio:{_ALLUXIO_CLIENT}:{ALLUXIO}"]
+    return _fetched(alluxio_pom(), copy, "the jar of Alluxio's client") / f"{_ALLUXIO_CLIENT}-{ALLUXIO}.jar"
+
+
+def _fetched(project: str, goal: list[str], what: str) -> Path:
     def fetch(folder: Path) -> None:
         for program, package in (("java", "openjdk-17-jre-headless"), ("mvn", "maven")):
             if shutil.which(program) is None:
                 raise ConfigError(
-                    f"{program} is missing, and Spark's jars are not in the cache: apt-get install {package}"
+                    f"{program} is missing, and the cache does not hold {what} yet: apt-get install {package}"
                 )
         # In the folder itself: a process that is killed here leaves one thing to remove.
-        project = folder / "pom.xml"
-        project.write_text(pom())
-        command = ["mvn", "-q", "-B", "-f", str(project), _COPY, f"-DoutputDirectory={folder}"]
+        file = folder / "pom.xml"
+        file.write_text(project)
+        command = ["mvn", "-q", "-B", "-f", str(file), f"{_PLUGIN}:{goal[0]}", *goal[1:], f"-DoutputDirectory={folder}"]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ConfigError(
-                f"Maven could not fetch Spark's jars (exit code {done.returncode}); "
+                f"Maven could not fetch {what} (exit code {done.returncode}); "
                 f"see that it reaches its repository: {(done.stdout + done.stderr)[-2000:]}"
             )
 
-    return made_once(f"jars/{hashlib.sha256(pom().encode()).hexdigest()[:16]}", fetch)
+    return made_once(f"jars/{hashlib.sha256(project.encode()).hexdigest()[:16]}", fetch)
+
+
+def _project(coordinates: tuple[str, str, str], dependencies: str) -> str:
+    group, artifact, version = coordinates
+    return (
+        "<project><modelVersion>4.0.0</modelVersion>"
+        f"<groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version><packaging>pom</packaging>"
+        f"{dependencies}</project>\n"
+    )
 
 
 def _dependency(group: str, artifact: str, version: str, exclusions: tuple[tuple[str, str], ...]) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import zipfile
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -10,7 +11,7 @@ import pytest
 
 from datalayer.errors import ConfigError
 from spark_env import versions
-from spark_env.jars import jars_dir, pom
+from spark_env.jars import alluxio_jar, jars_dir, pom
 
 IN_PYSPARK = Path(pyspark.__file__).parent / "jars"
 
@@ -38,6 +39,15 @@ def test_the_jars_are_slim_and_shadow_none_of_pyspark() -> None:
     assert ours["s3"] == versions.AWS_SDK
     assert ours.keys().isdisjoint(artifacts(IN_PYSPARK))
     assert sum(path.stat().st_size for path in jars_dir().iterdir()) < 20 << 20
+
+
+def test_alluxio_s_client_is_one_jar_apart_from_the_others() -> None:
+    jar = alluxio_jar()
+    assert jar.name == f"alluxio-shaded-client-{versions.ALLUXIO}.jar"
+    assert [path.name for path in jar.parent.glob("*.jar")] == [jar.name]
+    with zipfile.ZipFile(jar) as content:
+        assert "alluxio/hadoop/FileSystem.class" in content.namelist()
+    assert "alluxio-shaded-client" not in artifacts(jars_dir())
 
 
 @pytest.mark.parametrize(("missing", "package"), [("java", "openjdk-17"), ("mvn", "maven")])
