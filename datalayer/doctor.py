@@ -69,12 +69,14 @@ def doctor(layer: DataLayer, *, progress: Callable[[str], None] | None = None) -
         layer: The layer whose stores are checked.
         progress: Called with the check that begins.
     """
-    for tier in Tier:
+    for tier in (Tier.SHARED, Tier.COLD):
         try:
             store = layer.store(tier)
         except ConfigError:
             continue
         yield from _store(store, progress)
+    if Tier.HOT in layer.design.reads:
+        yield from _hot(layer, progress)
     yield from _home(layer)
 
 
@@ -101,6 +103,17 @@ def _store(store: Store, progress: Callable[[str], None] | None) -> Iterator[Fin
         yield _clock(store, f"{folder}/clock")
     finally:
         _clear(store, folder)
+
+
+def _hot(layer: DataLayer, progress: Callable[[str], None] | None) -> Iterator[Finding]:
+    from datalayer.doctor_hot import hot_findings
+
+    cold = layer.store(layer.design.data)
+    folder = f"doctor~{secrets.token_hex(8)}"
+    try:
+        yield from hot_findings(layer, folder, progress)
+    finally:
+        _clear(cold, folder)
 
 
 def _reachable(store: Store, path: str) -> str:

@@ -208,6 +208,11 @@ def _say(report: TaskReport) -> None:
     ]
     if report.digest:
         typer.echo(printable(f"committed {report.key}@{report.attempt}: {', '.join(made)}"), err=True)
+    hot = report.receipt.get("hot")
+    if hot:
+        asked = f"{bytes_text(hot.bytes_hit)} of {bytes_text(hot.bytes_read)} came from copies"
+        missed = ", ".join(f"{reason} ({count})" for reason, count in hot.misses.items())
+        typer.echo(printable(f"hot tier: {asked}" + (f"; passed on: {missed}" if missed else "")), err=True)
     for delivered in report.delivered:
         typer.echo(printable(f"delivered {delivered.output} to {delivered.location}"), err=True)
 

@@ -1,4 +1,4 @@
-"""``sweep``: removes what abandoned attempts left behind.
+"""``sweep``: removes what abandoned attempts left behind, and pins in the hot tier whose time is over.
 
 An attempt is abandoned when it has not committed, and the newest of its claim, its sign of life and its staged files is older than the
 time to live, by the clock of the store that holds them. It is *fenced* before anything of it is removed: should its job still live, its
@@ -128,6 +128,8 @@ def sweep(
             if not dry_run:
                 whole = task if len(parts) <= _TASK_LEVELS else looked[0]
                 yield from sweeper.reap(whole, looked, unsure)
+    if not dry_run and Tier.HOT in layer.design.reads:
+        yield from _expire(layer, "/".join(parts))
 
 
 class _Sweeper:
@@ -269,6 +271,17 @@ class _Sweeper:
         names, _ = store.children(layout.attempts_path(key))
         digits = (name for name in names if name.isascii() and name.isdigit())
         return {int(name) for name in digits if name == str(int(name)) and name != "0"}
+
+
+def _expire(layer: DataLayer, prefix: str) -> Iterator[Swept]:
+    """Take back the pins of the hot tier whose time is over."""
+    try:
+        for address, lease in layer.hot.expire(prefix):
+            yield Swept(
+                REMOVED, address, detail=f"a pin in the hot tier, which ended {lease.expires}, for {lease.holder}"
+            )
+    except DataLayerError as error:
+        yield Swept(FAILED, f"/{prefix}", detail=f"pins in the hot tier whose time is over: {error}")
 
 
 def _stores(layer: DataLayer) -> list[Store]:

@@ -15,6 +15,7 @@ from datalayer.addresses.keys import TaskKey
 from datalayer.addresses.runs import LATEST
 from datalayer.errors import ConfigError, InvalidKeyError, NotPublishedError, ResolutionError
 from datalayer.handoff.context import InputSpec, Pin, TaskContext
+from datalayer.stores.base import Tier
 
 if TYPE_CHECKING:
     from datalayer.layer import DataLayer
@@ -71,7 +72,8 @@ def pin_inputs(layer: DataLayer, context: TaskContext) -> list[PinnedInput]:
             # A missing output is an error now, not in the middle of the job.
             for output in pinned.outputs:
                 for miss in output.misses:
-                    layer.receipt.miss(miss.tier.value, miss.reason)
+                    if miss.tier is not Tier.HOT:  # Those are counted where they are met.
+                        layer.receipt.miss(miss.tier.value, miss.reason)
                     passed_over.setdefault(str(miss), []).append(str(output.key))
             found.append(pinned)
     for reason, outputs in passed_over.items():

@@ -211,8 +211,8 @@ class _Run:
             self._signals.release()
             warm_outputs(self._context, self._layer, attempt)
             self._signals.finish()
-        except TerminatedError as error:
-            self._layer.receipt.miss(Tier.HOT.value, f"not all that was committed was warmed: {error}")
+        except TerminatedError:
+            self._layer.receipt.miss(Tier.HOT.value, "not warmed: told to end")
         # A few small requests.
         release_inputs(self._context, self._layer, pinned)
 

@@ -215,7 +215,7 @@ class HotTier:
         try:
             outputs = [output for output in self._resolver.resolve(task, attempt=attempt).values() if is_copied(output)]
         except (DataLayerError, OSError) as error:
-            self._missed(f"{task} was not warmed after its commit", error)
+            self._missed("not warmed", f"{task} was not warmed after its commit", error)
             return
         for output in outputs:
             try:
@@ -223,9 +223,10 @@ class HotTier:
                 if holders:
                     self._leases.take(output, holders, LEASE)
                 for one in self._warm(output, None, None, PARALLEL, None).left_out:
-                    self._missed(f"{one.output}, file {one.file!r}, was not warmed after its commit", one.reason)
+                    told = f"{one.output}, file {one.file!r}, was not warmed after its commit"
+                    self._missed("not warmed: no room in the budget", told, one.reason)
             except (DataLayerError, OSError) as error:
-                self._missed(f"{OutputRef.of(output)} was not warmed after its commit", error)
+                self._missed("not warmed", f"{OutputRef.of(output)} was not warmed after its commit", error)
 
     def finished(self, reader: TaskKey | str, inputs: Iterable[TaskKey | str]) -> None:
         """Release what was pinned for a task that has read its inputs. What goes wrong is in the receipt and the log: leases end by themselves.
@@ -246,7 +247,7 @@ class HotTier:
                     if noted.warmed:
                         self._ledger.used(noted.warmed)
             except (DataLayerError, OSError) as error:
-                self._missed(f"the pin of {key} for {holder} was not taken back", error)
+                self._missed("pin not taken back", f"the pin of {key} for {holder} was not taken back", error)
 
         for _ in side_by_side(release, [key_of(one) for one in inputs], PARALLEL):
             pass
@@ -326,9 +327,11 @@ class HotTier:
         except (ResolutionError, VerificationError):
             self._ledger.forget([ref])
 
-    def _missed(self, what: str, reason: object) -> None:
-        self._store.receipt.miss(Tier.HOT.value, f"{what}: {reason}")
-        _log.warning("%s: %s", what, reason)
+    def _missed(self, words: str, what: str, why: object) -> None:
+        # Receipts count: the same thing has the same words each time. The log has the rest.
+        kind = f": {type(why).__name__}" if isinstance(why, Exception) else ""
+        self._store.receipt.miss(Tier.HOT.value, f"{words}{kind}")
+        _log.warning("%s: %s", what, why)
 
 
 def _result(made: list[Made], evicted: tuple[str, ...], left_out: tuple[LeftOut, ...]) -> Warmed:

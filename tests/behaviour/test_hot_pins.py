@@ -18,8 +18,11 @@ from datalayer import (
     TaskKey,
     Tier,
 )
+from datalayer.commit.sweep import FAILED, REMOVED, sweep
+from datalayer.commit.verify import verify
 from datalayer.doctor import OK, WARNING, doctor
 from datalayer.hot.ledger import LEDGER, Ledger, OutputRef
+from datalayer.taskfs import TaskFileSystem
 from tests.behaviour.hot import MemoryHot, hot_layer, memory_hot
 
 RUN = "20130101T000000Z"
@@ -369,10 +372,6 @@ def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch, lay
 
 
 def test_nothing_else_takes_the_ledger_for_a_team(layer: DataLayer) -> None:
-    from datalayer.commit.sweep import sweep
-    from datalayer.commit.verify import verify
-    from datalayer.taskfs import TaskFileSystem
-
     layer.hot.warm(KEY)
     layer.hot.pin(KEY, "anna")
     before = notes(layer)
@@ -382,3 +381,20 @@ def test_nothing_else_takes_the_ledger_for_a_team(layer: DataLayer) -> None:
     assert [str(key) for key in layer.runs("team", "dag", "extract")] == [str(KEY)]
     assert {finding.status for finding in doctor(layer)} <= {OK, WARNING}
     assert notes(layer) == before
+
+
+def test_a_sweep_takes_back_pins_whose_time_is_over(layer: DataLayer, clock: Clock) -> None:
+    layer.hot.pin(KEY, "crashed", timedelta(hours=1))
+    assert list(sweep(layer)) == []
+    clock.ahead = timedelta(hours=2)
+    assert list(sweep(layer, dry_run=True)) == []
+    assert list(sweep(layer, "/another")) == []
+    memory_hot(layer).failing = "down"
+    (found,) = sweep(layer, "/team")
+    assert (found.outcome, found.address) == (FAILED, "/team")
+    assert "the hot tier: down" in found.detail
+    memory_hot(layer).failing = None
+    (found,) = sweep(layer, "/team")
+    assert (found.outcome, found.address) == (REMOVED, f"{KEY}@1/default")
+    assert "for crashed" in found.detail
+    assert memory_hot(layer).pinned == {}
