@@ -35,6 +35,11 @@ class Limits:
     list: float = 0.0
     """Seconds that a LIST waits."""
 
+    def __str__(self) -> str:
+        rates = f"{self.connection / 1e6:g} MB/s a connection and {self.total / 1e6:g} MB/s in all, each way"
+        waits = f"{self.first_byte * 1e3:g} ms to the first byte, {self.put * 1e3:g} ms for a PUT, {self.list * 1e3:g} ms for a LIST"
+        return f"{rates}; {waits}"
+
 
 STD = Limits(connection=85e6, total=250e6, first_byte=0.030, put=0.060, list=0.100)
 """S3 as one machine sees it."""

@@ -7,9 +7,10 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from spark_env.versions import ALLUXIO
 from tests.services.s3server import VERSITYGW
 
-_PACKAGES = ("datalayer-tasks", "obstore", "pyarrow", "boto3", "fsspec", "s3fs", "google-crc32c", "msgspec")
+_PACKAGES = ("datalayer-tasks", "obstore", "pyarrow", "boto3", "fsspec", "s3fs", "pyspark", "google-crc32c", "msgspec")
 
 
 def machine() -> dict[str, str]:
@@ -25,7 +26,11 @@ def machine() -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, the libraries and the server."""
-    found = {"python": platform.python_version(), "versitygw (server)": VERSITYGW.removeprefix("v")}
+    found = {
+        "python": platform.python_version(),
+        "versitygw (server)": VERSITYGW.removeprefix("v"),
+        "alluxio (server)": ALLUXIO,
+    }
     for name in _PACKAGES:
         try:
             found[name] = version(name)

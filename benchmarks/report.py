@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.front import STD
 from benchmarks.results import Figure, Report, Result, Spread, Timing
 
 _FIGURES = ("workload", "figure", "median", "min–max", "goal", "met", "ceiling")
@@ -36,12 +37,16 @@ def page(report: Report) -> Iterator[str]:
     yield "<!-- Written by `python -m benchmarks --page`. Do not edit: run it again. -->"
     yield ""
     yield f"Taken {report.began}{' with --quick' if report.quick else ''}. Everything below was measured in one run of"
-    yield "`python -m benchmarks`, on loopback, against a versitygw process. Other machines give other seconds; requests and bytes stay."
+    yield "`python -m benchmarks`, on loopback, against a versitygw process, and real Alluxio servers where a way is called so. Other machines"
+    yield "give other seconds; requests and bytes stay."
     yield ""
     yield "- Each way of doing the work has a process of its own. CPU and peak memory are the client's, the interpreter included."
     yield "- The ways take turns round by round. A ratio is the median of the rounds' ratios; min–max is over the rounds."
-    yield "- Requests and bytes were counted at the server's door in a pass of their own, in which all ways also had to show the same checksum."
-    yield "- *Emulated* says that a rival's protocol or an origin's latency was imitated, and how."
+    yield "- Requests and bytes were counted at the server's door in a pass of their own, in which all ways also had to show the same checksum;"
+    yield "  of workloads named …-std that take minutes, in the timed one."
+    yield "- *Emulated* says that a rival's protocol or an origin's latency was imitated, and how. The emulated S3 of workloads named …-std is the"
+    yield f"  same server behind a front: {STD}."
+    yield "- Cold means that no cache of a client's holds anything; the server has its files in memory."
     yield ""
     yield from _markdown(("machine", ""), report.machine.items())
     yield ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,11 @@ from rich.console import Console
 
 from benchmarks import __main__ as program
 from benchmarks.contender import Contender, Sink
+from benchmarks.copies import Direct
+from benchmarks.fanout import FanOut
+from benchmarks.front import Counts, Limits
 from benchmarks.origin import Door, Origin
+from benchmarks.reading import publish_large
 from benchmarks.report import page, show
 from benchmarks.results import Figure, Report, Result, Sample, Spread, Timing, speed_against, to_json
 from benchmarks.worker import BenchmarkError, working
@@ -110,6 +115,59 @@ def test_a_contender_works_in_a_process_of_its_own(origin: Origin) -> None:
     assert ran.sample.peak is not None
     assert ran.sample.idle is not None
     assert 0 < ran.sample.idle <= ran.sample.peak
+
+
+def test_a_front_counts_what_comes_through_and_can_be_slow(origin: Origin) -> None:
+    with origin.fronted(Limits(connection=10e6, put=0.1)) as (front, door):
+        store = door.obstore()
+        began = time.monotonic()
+        store.put("one", bytes(1_000_000))
+        # The wait, and the bytes but for a burst of 5 ms.
+        assert time.monotonic() - began >= 0.19
+        assert store.get("one").bytes() == bytes(1_000_000)
+        list(store.list("none"))
+        counts = front.counts()
+        assert counts.requests == {"PUT": 1, "GET": 1, "LIST": 1}
+        assert counts.bytes_up == 1_000_000
+        assert 1_000_000 < counts.bytes_down < 1_001_000
+        front.forget()
+        assert front.counts() == Counts({}, 0, 0)
+
+
+class _Puts(_Says):
+    def open(self, door: Door) -> None:
+        self.store = door.obstore()
+        self.children_cpu = 1000.0
+
+    def run(self, sink: Sink) -> None:
+        super().run(sink)
+        self.store.put("put", b"123")
+
+
+class _AtOnce(_Work):
+    counted_apart = False
+    rounds = 2
+
+
+def test_work_of_minutes_is_counted_checked_and_timed_at_once(origin: Origin) -> None:
+    (timing,) = measure(_AtOnce(_Puts("a", b"one")), origin, isolated=False).timings
+    assert len(timing.samples) == 2
+    assert timing.requests == {"PUT": 1}
+    assert (timing.bytes_up, timing.delivered) == (3, 3)
+    assert timing.checksum == checksum_of([b"one"])[0]
+
+
+def test_what_children_spend_is_added(origin: Origin) -> None:
+    (timing,) = measure(_Work(_Puts("a", b"one")), origin, isolated=False).timings
+    assert 1000 <= timing.cpu.median < 1100
+
+
+def test_a_reader_of_a_fan_out_that_gets_other_bytes_is_seen(origin: Origin) -> None:
+    same, other = publish_large(origin.door, "same", 1000), publish_large(origin.door, "other", 999)
+    fans = [FanOut(Direct(key, 1000), 2, isolated=False) for key in (same, other)]
+    fans[1].name = "other"
+    with pytest.raises(BenchmarkError, match="other delivered"):
+        measure(_Work(*fans), origin, isolated=False)
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
