@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo test test-fast test-nightly lint typecheck imports bench schemas clean
+.PHONY: help setup lock demo services services-down test test-fast test-nightly lint typecheck imports bench schemas clean
 
 help: ## this list
 	@echo 'make TARGET, where TARGET is one of:'
@@ -21,6 +21,13 @@ lock: setup ## resolve requirements/*.txt anew from pyproject.toml
 demo: setup ## the main job on real data, under four storage designs, and a table (HOT=alluxio: with a real Alluxio)
 	@$(VENV) scripts/prepare.py jars $(if $(filter alluxio,$(HOT)),alluxio)
 	@$(VENV) -m examples.flights $(if $(HOT),--hot $(HOT))
+
+services: setup ## an S3 server and Alluxio on loopback, in the background, and a configuration that uses them
+	@$(VENV) scripts/prepare.py versitygw alluxio
+	@$(VENV) scripts/services.py up
+
+services-down: setup ## end what `make services` has started, and nothing else
+	@$(VENV) scripts/services.py down
 
 test: setup ## everything `.ci/run` checks, quick stages first (15 minutes; from nothing longer)
 	@$(VENV) scripts/stages.py

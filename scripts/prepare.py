@@ -1,6 +1,7 @@
-"""Build or fetch, once per version, what is no Python package: Spark's jars and the S3 server of the tests.
+"""Build or fetch, once per version, what is no Python package: Spark's jars, and the S3 server, Docker and Alluxio of the tests.
 
-Names what is missing on this machine, with the Debian package that has it. With nothing to do it takes no time.
+Names what is missing on this machine, with the Debian package that has it; installs Debian's packages for Docker and FUSE where we
+are root, and says so. With nothing to do it takes no time.
 """
 
 from __future__ import annotations
@@ -13,10 +14,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datalayer.errors import ConfigError
 from spark_env.jars import jars_dir
+from tests.services.alluxio_jars import alluxio_jars
+from tests.services.debian import FUSE, has_fuse, installed
 from tests.services.docker import docker_programs
 from tests.services.s3server import versitygw_binary
 
-THINGS = {"jars": jars_dir, "versitygw": versitygw_binary, "docker": docker_programs}
+
+def alluxio() -> Path:
+    """The folder with the jars of Alluxio's servers; where they can show files by FUSE, its programs are there too."""
+    if has_fuse() and (packages := installed(FUSE)):
+        print(f"alluxio: installed {' '.join(packages)} with apt-get", flush=True)
+    return alluxio_jars()
+
+
+THINGS = {"jars": jars_dir, "versitygw": versitygw_binary, "docker": docker_programs, "alluxio": alluxio}
 
 
 def main(wanted: list[str]) -> int:

@@ -134,10 +134,14 @@ class AlluxioServer:
         folder = AlluxioFolder(self, f"/outputs-{next(self._numbers)}")
         # No credentials here: the master would write them into its log.
         properties = {"alluxio.underfs.s3.endpoint": endpoint or self._s3.endpoint}
-        with self._filled(bucket, prefix):
-            source = quote(f"s3://{bucket}/{prefix}", safe="")
+        source = quote(f"s3://{bucket}/{prefix}", safe="")
+        with self._filled(bucket, prefix) as name:
             self.ask(folder.path, f"mount?src={source}", {"properties": properties})
+            # The first read of a mount loads what speaks S3, for seconds on a busy machine: longer than a reader may wait.
+            _http(self._home.ports.proxy, "GET", f"/api/v1/s3{folder.path}/{name}")
         try:
+            # Alluxio looks at S3, and forgets what is gone from there.
+            self.ask(f"{folder.path}/{name}", "exists", {"commonOptions": {"syncIntervalMs": 0}})
             yield folder
         finally:
             self.start()
@@ -219,12 +223,13 @@ class AlluxioServer:
             stack.callback(part.kill)
 
     @contextlib.contextmanager
-    def _filled(self, bucket: str, prefix: str) -> Iterator[None]:
-        """Something is below the prefix: Alluxio mounts no prefix under which there is nothing."""
+    def _filled(self, bucket: str, prefix: str) -> Iterator[str]:
+        """The name of an object that is below the prefix: Alluxio mounts no prefix under which there is nothing."""
+        name = "mounting"
         with self._s3.client() as client:
-            key = f"{prefix}/mounting".removeprefix("/")
-            client.put_object(Bucket=bucket, Key=key)
-            yield
+            key = f"{prefix}/{name}".removeprefix("/")
+            client.put_object(Bucket=bucket, Key=key, Body=b"something")
+            yield name
             client.delete_object(Bucket=bucket, Key=key)
 
 

@@ -59,13 +59,20 @@ class ServerProcess:
         command: Gives the command line for a port.
         ready: Asks the server on a port whether it serves; any OSError counts as "not yet".
         seconds: How long the server may take to get ready.
+        log: A file for what it prints; by default one that has no name.
     """
 
     def __init__(
-        self, command: Callable[[int], Sequence[str | Path]], ready: Callable[[int], bool], *, seconds: float = 60
+        self,
+        command: Callable[[int], Sequence[str | Path]],
+        ready: Callable[[int], bool],
+        *,
+        seconds: float = 60,
+        log: Path | None = None,
     ) -> None:
         self._command, self._ready, self._seconds = command, ready, seconds
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__, the server writes to it until then
+        # Closed in __exit__: the server writes to it until then.
+        self._log = log.open("w+b") if log else tempfile.TemporaryFile()  # noqa: SIM115
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 

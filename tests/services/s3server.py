@@ -137,8 +137,8 @@ def versitygw_binary() -> Path:
 
 
 @contextlib.contextmanager
-def versitygw_server() -> Iterator[S3Server]:
-    """A versitygw process with its buckets and users in a temp folder of its own."""
+def versitygw_server(log: Path | None = None) -> Iterator[S3Server]:
+    """A versitygw process with its buckets and users in a temp folder of its own, and what it prints in a file if one is named."""
     binary = versitygw_binary()
     root = Credentials("root-user", secrets.token_hex(16))
     with tempfile.TemporaryDirectory(prefix="versitygw-") as temp:
@@ -152,7 +152,7 @@ def versitygw_server() -> Iterator[S3Server]:
             # Without its cache of users, a policy or a user holds from the next request on.
             return [binary, *common, *served, "--iam-dir", users, "--iam-cache-disable", "posix", buckets]
 
-        with ServerProcess(command, lambda port: _answers(port, "/health")) as server:
+        with ServerProcess(command, lambda port: _answers(port, "/health"), log=log) as server:
             yield S3Server(f"http://{HOST}:{server.port}", root, server.pid, buckets, binary)
 
 
