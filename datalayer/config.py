@@ -114,13 +114,8 @@ class HotConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Seconds that a request to Alluxio may take; then the cold tier is read instead."""
 
     def __post_init__(self) -> None:
-        if self.write_type in _NOT_DURABLE:
-            raise ConfigError(
-                f"hot.write_type: {self.write_type} {_NOT_DURABLE[self.write_type]}, and an output is durable on the cold tier before it "
-                f"is committed. Use {' or '.join(_DURABLE)}"
-            )
-        if self.write_type is not None and self.write_type not in _DURABLE:
-            raise ConfigError(f"hot.write_type: unknown write type {self.write_type!r}; use {' or '.join(_DURABLE)}")
+        if self.write_type is not None:
+            check_write_type("hot.write_type", self.write_type)
         if self.alluxio:
             if not self.proxy:
                 raise ConfigError("hot.proxy: Alluxio is read through its proxy; set it to http://host:39999")
@@ -159,6 +154,25 @@ class HotConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             raise ConfigError(f"hot.budget: {self.budget!r} is no number of bytes; write one like 500MB or 10GB")
         number, prefix, binary = found.groups()
         return int(float(number) * (1024 if binary else 1000) ** (" KMGT".index((prefix or " ").upper())))
+
+
+def check_write_type(name: str, write_type: str) -> None:
+    """Make sure that what is written under a write type of Alluxio's is durable when it is committed.
+
+    Args:
+        name: The setting that says it, for errors.
+        write_type: In Alluxio's words.
+
+    Raises:
+        ConfigError: It is not, or there is no such write type.
+    """
+    if write_type in _NOT_DURABLE:
+        raise ConfigError(
+            f"{name}: {write_type} {_NOT_DURABLE[write_type]}, and an output is durable on the cold tier before it "
+            f"is committed. Use {' or '.join(_DURABLE)}"
+        )
+    if write_type not in _DURABLE:
+        raise ConfigError(f"{name}: unknown write type {write_type!r}; use {' or '.join(_DURABLE)}")
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -19,8 +19,7 @@ from datalayer.config import Connection
 from datalayer.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
     from datalayer.config import Config
 
@@ -51,14 +50,17 @@ _AMBIENT_KEYS = (
 )
 
 
-def launch_conf(jars: Path, *, local: bool) -> dict[str, str]:
+def launch_conf(class_path: Sequence[str], *, local: bool) -> dict[str, str]:
     """Return what has to be set before the JVM starts.
 
     Args:
-        jars: The folder of jars. It goes on the class path: listing them in ``spark.jars`` would copy them at every start.
+        class_path: What goes before Spark's own jars: listing them in ``spark.jars`` would copy them at every start.
         local: Whether driver and executors are this one process, which then listens on loopback only and shows no web page.
     """
-    settings = {"spark.driver.extraClassPath": f"{jars}/*", "spark.executor.extraClassPath": f"{jars}/*"}
+    settings = {}
+    if class_path:
+        joined = ":".join(class_path)
+        settings = {"spark.driver.extraClassPath": joined, "spark.executor.extraClassPath": joined}
     if local:
         settings |= {
             "spark.driver.bindAddress": "127.0.0.1",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datalayer.errors import ConfigError, NotSupportedError
+from spark_env import alluxio
 from spark_env import conf as pieces
 from spark_env.failures import reason, spark_errors
 
@@ -49,6 +50,8 @@ def session(task: Task | DataLayer, **conf: str) -> SparkSession:
             "Spark Connect: a session on a remote server cannot be configured from here; set it up on the server"
         )
     layer = task if isinstance(task, DataLayer) else task.layer
+    alluxio.check_conf(conf)
+    from_alluxio = alluxio.reads_alluxio(layer.config)
     places = {
         bucket: pieces.bucket_conf(bucket, connection, os.environ)
         for bucket, connection in pieces.buckets(layer.config).items()
@@ -60,11 +63,13 @@ def session(task: Task | DataLayer, **conf: str) -> SparkSession:
         **conf,
     }
     if SparkContext._active_spark_context is None:  # noqa: SLF001 - PySpark's own test for it
-        settings = {**_launch(conf), **settings}
+        settings = {**_launch(conf, from_alluxio=from_alluxio), **settings}
         spark = _start(settings)
     else:
         spark = SparkSession.builder.getOrCreate()
         _adjust(spark, settings)
+    if from_alluxio:
+        alluxio.prepare(spark)
     _leave_no_crc_files(spark)
     for bucket, place in places.items():
         _reach(spark, bucket, {name: value for name, value in place.items() if f"{_HADOOP}{name}" not in conf})
@@ -81,26 +86,32 @@ def task_conf(task: Task | DataLayer) -> dict[str, str]:
     return pieces.job_conf(reads, {name: task.output(name).spark_uri for name in task.context.outputs})
 
 
-def _launch(conf: Mapping[str, str]) -> dict[str, str]:
+def _launch(conf: Mapping[str, str], *, from_alluxio: bool) -> dict[str, str]:
     if shutil.which("java") is None and not os.environ.get("JAVA_HOME"):
         raise ConfigError("java is missing, and Spark runs on it: apt-get install openjdk-17-jre-headless")
-    # spark-submit has started the JVM, with its own master and class path.
-    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
-    master = conf.get("spark.master", "" if submitted else "local[*]")
-    settings = {"spark.master": master} if master and not submitted else {}
-    if not submitted and not _bundled():
-        from spark_env.jars import jars_dir
-
-        settings |= pieces.launch_conf(jars_dir(), local=master.startswith("local"))
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        return {}  # spark-submit has started the JVM, with its own master and class path.
+    master = conf.get("spark.master", "local[*]")
+    local = alluxio.is_local(master)
+    settings = {"spark.master": master} if master else {}
+    settings |= pieces.launch_conf(_class_path(from_alluxio=from_alluxio), local=local)
+    if from_alluxio and not local:
+        settings |= alluxio.executor_conf()
     return settings
 
 
-def _bundled() -> bool:
-    # An image may have them among Spark's own.
+def _class_path(*, from_alluxio: bool) -> list[str]:
     import pyspark
 
-    home = Path(os.environ.get("SPARK_HOME") or Path(pyspark.__file__).parent)
-    return any((home / "jars").glob("hadoop-aws-*.jar"))
+    from spark_env.jars import alluxio_jar, jars_dir
+
+    # An image may have them among Spark's own.
+    own = Path(os.environ.get("SPARK_HOME") or Path(pyspark.__file__).parent) / "jars"
+    path = [] if any(own.glob("hadoop-aws-*.jar")) else [f"{jars_dir()}/*"]
+    if from_alluxio and not any(own.glob("alluxio-shaded-client-*.jar")):
+        # It brings an old log4j and the like: Spark's own come before.
+        path += [f"{own}/*", str(alluxio_jar())]
+    return path
 
 
 def _start(settings: Mapping[str, str]) -> SparkSession:

@@ -61,10 +61,12 @@ def alluxio(versitygw: S3Server) -> Iterator[AlluxioServer]:
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The one Spark of this run. It tries each of its tasks twice, and learns of stores by `spark_env.session(layer)`."""
     from datalayer import DataLayer
-    from datalayer.config import Config, TierConfig
+    from datalayer.config import Config, HotConfig, TierConfig
     from spark_env import session
 
-    shared = TierConfig(url=str(tmp_path_factory.mktemp("spark")))
+    cold = TierConfig(url=str(tmp_path_factory.mktemp("spark")))
+    # There is none, and nobody asks it: so that Alluxio's client is on the class path, which is set once for all tests.
+    hot = HotConfig(url="alluxio://127.0.0.1:1/none", proxy="http://127.0.0.1:1")
     settings = {
         "spark.master": "local[2,2]",
         "spark.driver.memory": "1g",
@@ -74,6 +76,6 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         "spark.sql.shuffle.partitions": "2",
         "spark.sql.session.timeZone": "UTC",
     }
-    running = session(DataLayer(Config(design="shared-fs", tiers={"shared": shared})), **settings)
+    running = session(DataLayer(Config(design="hot-cold", tiers={"cold": cold}, hot=hot)), **settings)
     yield running
     running.stop()

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 from datalayer.config import Config, Connection, ReferencePrefix, TierConfig
@@ -12,15 +10,19 @@ KEYS = Connection(endpoint="http://127.0.0.1:7070", region="eu-west-1", access_k
 
 
 def test_jars_go_on_the_class_path_of_driver_and_executors() -> None:
-    settings = conf.launch_conf(Path("/cache/jars"), local=False)
+    settings = conf.launch_conf(["/cache/jars/*", "/cache/one.jar"], local=False)
     assert settings == {
-        "spark.driver.extraClassPath": "/cache/jars/*",
-        "spark.executor.extraClassPath": "/cache/jars/*",
+        "spark.driver.extraClassPath": "/cache/jars/*:/cache/one.jar",
+        "spark.executor.extraClassPath": "/cache/jars/*:/cache/one.jar",
     }
 
 
+def test_an_image_with_all_jars_keeps_its_class_path() -> None:
+    assert conf.launch_conf([], local=False) == {}
+
+
 def test_a_local_spark_listens_on_loopback_only_and_shows_no_page() -> None:
-    settings = conf.launch_conf(Path("/cache/jars"), local=True)
+    settings = conf.launch_conf(["/cache/jars/*"], local=True)
     assert settings["spark.driver.bindAddress"] == settings["spark.driver.host"] == "127.0.0.1"
     assert settings["spark.ui.enabled"] == "false"
 
