@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from datalayer import Config, DataLayer, TaskKey, Tier
+from datalayer.config import HotConfig
 from datalayer.stores.memory import MemoryStore
+from tests.behaviour.on_alluxio import OnAlluxio
+from tests.services.alluxio import AlluxioServer
 from tests.services.faultproxy import FaultProxy
 from tests.services.s3server import S3Server
 
@@ -44,17 +48,21 @@ def s3_config(server: S3Server, bucket: str, endpoint: str | None = None, **conn
 
 @contextmanager
 def any_layer(kind: str, request: pytest.FixtureRequest) -> Iterator[DataLayer]:
-    """A fresh layer of a kind: memory, volume or s3."""
+    """A fresh layer of a kind: memory, volume, s3, or hot: the same read from copies in a folder."""
     if kind == "memory":
         yield DataLayer(Config(), stores={Tier.COLD: MemoryStore()})
     elif kind == "volume":
         yield volume_layer(request.getfixturevalue("tmp_path") / "volume")
     else:
         server: S3Server = request.getfixturevalue("versitygw")
-        yield DataLayer(s3_config(server, server.new_bucket()))
+        config = s3_config(server, server.new_bucket())
+        if kind == "hot":
+            folder = request.getfixturevalue("tmp_path") / "copies"
+            config = msgspec.structs.replace(config, design="hot-cold", hot=HotConfig(url=str(folder)))
+        yield DataLayer(config)
 
 
-@pytest.fixture(params=["memory", "volume", "s3"])
+@pytest.fixture(params=["memory", "volume", "s3", "hot"])
 def layer(request: pytest.FixtureRequest) -> Iterator[DataLayer]:
     """A fresh layer, once on each kind of store."""
     with any_layer(request.param, request) as made:
@@ -71,3 +79,15 @@ def proxied(versitygw: S3Server, fault_proxy: FaultProxy) -> Callable[..., DataL
     """Makes a layer on S3 that goes through the fault proxy."""
     bucket = versitygw.new_bucket()
     return lambda **connection: DataLayer(s3_config(versitygw, bucket, fault_proxy.endpoint, **connection))
+
+
+@pytest.fixture
+def on_alluxio(versitygw: S3Server, alluxio: AlluxioServer, fault_proxy: FaultProxy) -> Iterator[OnAlluxio]:
+    """A fresh bucket with a folder of Alluxio on it."""
+    bucket = versitygw.new_bucket()
+    with (
+        alluxio.mount(bucket, "root", endpoint=fault_proxy.endpoint) as folder,
+        FaultProxy(alluxio.proxy_url) as proxy,
+    ):
+        fault_proxy.reset()
+        yield OnAlluxio(versitygw, bucket, folder, fault_proxy, proxy)
