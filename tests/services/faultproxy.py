@@ -305,7 +305,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
             if left is not None:
                 left -= len(part)
-        if truncate is not None:
+        if (
+            truncate is not None or answer.length
+        ):  # scripted, or the server broke off: the client must not wait for the rest
             raise _Hangup
         if chunked:
             self.wfile.write(b"0\r\n\r\n")

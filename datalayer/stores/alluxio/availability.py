@@ -1,7 +1,8 @@
 """``Availability``: whether Alluxio serves, so that readers do not each find out by waiting.
 
-Whoever meets a failure of the service tells it here. Then Alluxio is left alone for a while, and readers go to the cold tier at once. When the
-while is over, the next who asks has it tried in the background, with one byte of a file: readers never wait for an Alluxio that is down.
+Whoever meets a failure of the service tells it here. Then Alluxio is left alone, and readers go to the cold tier at once, until a byte of a file
+has come through again: that is tried in the background, so that nobody waits for an Alluxio that is down. It is tried at once, since a busy
+service may only have been slow; then after a while, and ever more seldom. One that fails again soon after is left alone for a while first.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from datalayer.errors import DataLayerError
+from datalayer.errors import ConfigError, PermissionDeniedError, StoreError
 from datalayer.stores.alluxio.failures import CopyError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Availability:
         self._down = False
         self._path = ""
         self._good: str | None = None
-        self._wait = _FIRST_SECONDS
+        self._wait = 0.0
         self._next = 0.0
         self._back = -_LONGEST_SECONDS
         self._prober: threading.Thread | None = None
@@ -59,10 +60,8 @@ class Availability:
         if not self._down:
             return self._avoiding(path) if self._avoided and path is not None else None
         with self._lock:
-            if self._down and time.monotonic() >= self._next and not (self._prober and self._prober.is_alive()):
-                # A daemon: it holds nothing, and no process should wait for it at its end.
-                self._prober = threading.Thread(target=self._try_again, name="datalayer-alluxio-probe", daemon=True)
-                self._prober.start()
+            if self._down and time.monotonic() >= self._next:
+                self._start_trying()
             return "unavailable" if self._down else None
 
     def failed(self, path: str, why: str, *, answered: bool = False) -> bool:
@@ -83,9 +82,7 @@ class Availability:
             if answered and path == self._path and now - self._back < _ALONE_SECONDS:
                 self._path = ""
                 return True
-            # One that fails again soon after it came back is given more time.
-            again = now - self._back < _LONGEST_SECONDS
-            self._wait = min(2 * self._wait, _LONGEST_SECONDS) if again else _FIRST_SECONDS
+            self._wait = self._longer() if now - self._back < _LONGEST_SECONDS else 0.0
             self._down, self._path, self._next = True, path, now + self._wait
         _log.warning(
             "%s does not serve (%s): %s and what else is asked for meanwhile is read from %s. It is tried again from time to time",
@@ -94,6 +91,7 @@ class Availability:
             path,
             self._instead,
         )
+        self.reason()
         return False
 
     def served(self, path: str) -> None:
@@ -111,6 +109,15 @@ class Availability:
         until, reason = self._avoided.get(path, (0.0, ""))
         return reason if time.monotonic() < until else None
 
+    def _longer(self) -> float:
+        return min(max(2 * self._wait, _FIRST_SECONDS), _LONGEST_SECONDS)
+
+    def _start_trying(self) -> None:
+        if self._prober is None or not self._prober.is_alive():
+            # A daemon: it holds nothing, and no process should wait for it at its end.
+            self._prober = threading.Thread(target=self._try_again, name="datalayer-alluxio-probe", daemon=True)
+            self._prober.start()
+
     def _try_again(self) -> None:
         path, good = self._path, self._good
         alone = False
@@ -123,9 +130,13 @@ class Availability:
                     raise
                 self._probe(good)
                 alone = True
-        except (CopyError, DataLayerError):
+        except (ConfigError, PermissionDeniedError):
+            # No outage: the next reader meets it, and raises it.
+            self._down = False
+            return
+        except (CopyError, StoreError):
             with self._lock:
-                self._wait = min(2 * self._wait, _LONGEST_SECONDS)
+                self._wait = self._longer()
                 self._next = time.monotonic() + self._wait
             return
         if alone:

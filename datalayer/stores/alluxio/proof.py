@@ -38,7 +38,8 @@ class Proof:
         self._rest = rest
         self._availability = availability
         self._beneath = beneath
-        self._proven = 0.0
+        self._until = 0.0
+        self._reason: str | None = None
 
     def lacking(self, path: str) -> str | None:
         """Return why engines had better not be sent to Alluxio for a committed path; None where a file came through, and a master answers.
@@ -46,19 +47,38 @@ class Proof:
         Raises:
             ConfigError: As for :meth:`look_again`.
         """
-        if time.monotonic() < self._proven:
-            return None
+        if time.monotonic() < self._until:
+            return self._reason
+        file = self._availability.good
         try:
-            self._rest.reach_master()
-            file = self._availability.good or self._some_file(path)
+            file = file or self._some_file(path)
             if file is None:
                 return self.look_again(path)
             self._rest.read_one_byte(file)
         except (ServiceError, TransientStoreError) as failure:
-            self._availability.failed(path, str(failure))
+            self._availability.failed(file or path, str(failure))
             return failure.reason if isinstance(failure, ServiceError) else "unavailable"
-        self._proven = time.monotonic() + _REMEMBERED_SECONDS
-        return None
+        self._until, before = time.monotonic() + _REMEMBERED_SECONDS, self._reason
+        try:
+            self._rest.reach_master()
+            self._reason = None
+        except ServiceError as failure:
+            # Whoever reads through the proxy has no need of it.
+            self._reason = "master out of reach"
+            if before is None:
+                _log.warning("%s: %s; engines are sent to %s", self._address.url, failure, self._beneath)
+        return self._reason
+
+    def try_again(self, path: str) -> None:
+        """Find out whether the bytes of a committed file come through, or those of a file in a committed folder.
+
+        Raises:
+            ServiceError: They do not.
+            StoreError: Alluxio does not answer, or refuses.
+        """
+        file = self._some_file(path)
+        if file is not None:
+            self._rest.read_one_byte(file)
 
     def look_again(self, path: str) -> str:
         """Have Alluxio look for a committed path that it does not know, and return why this reader is sent elsewhere.

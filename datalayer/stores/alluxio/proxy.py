@@ -87,7 +87,7 @@ class ProxyReader:
     def _failure(self, path: str, error: Exception, *, began: bool) -> Exception:
         mapped = s3_error(error, self._address.url.join(path), Tier.HOT)
         status, code = refusal(error)
-        said = f"HTTP {status}{f', {code}' if code else ''}" if status else type(error).__name__
+        said = f"HTTP {status}{f', {code}' if code else ''}" if status else "it cannot be reached"
         if isinstance(mapped, NotFoundError) and code == "NoSuchKey":
             return AbsentError("not there")
         if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or "InvalidRangeRequest" in str(error):

@@ -66,12 +66,7 @@ class AlluxioStore(HotStore):
         self._recent = RecentBlocks()
         self._name = f"Alluxio at {self._address.proxy}"
         self._verbs = CopyVerbs(self._rest, self._recent, self._name, str(cold.root))
-        self._availability = Availability(
-            self._name,
-            str(cold.root),
-            self._rest.read_one_byte,
-            lambda path: self._drop(path, "unreadable, while others can be read"),
-        )
+        self._availability = Availability(self._name, str(cold.root), self._try_again, self._unreadable)
         self._proof = Proof(self._address, self._rest, self._availability, cold.root)
         self._said_unmounted = False
 
@@ -173,6 +168,12 @@ class AlluxioStore(HotStore):
         ):
             self._drop(path, str(failure))
         return failure.reason
+
+    def _try_again(self, path: str) -> None:
+        self._proof.try_again(path)
+
+    def _unreadable(self, path: str) -> None:
+        self._drop(path, "unreadable, while others can be read")
 
     def _drop(self, path: str, why: str) -> None:
         if self._verbs.drop_damaged(path, why):
