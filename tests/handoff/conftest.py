@@ -61,7 +61,8 @@ class Bench:
 
 def s3_bench(server: S3Server, work: Path, design: str) -> Bench:
     made = s3_config(server, server.new_bucket())
-    document = {
+    hot = {"hot": {"url": str(work.parent / "hot"), "budget": "100MB"}} if design == "hot-cold" else {}
+    document = hot | {
         "design": design,
         "tiers": {"cold": {"url": made.tiers["cold"].url, "connection": "test"}},
         "connections": {
@@ -85,7 +86,13 @@ def s3_direct(versitygw: S3Server, tmp_path: Path) -> Bench:
     return s3_bench(versitygw, tmp_path / "work", "s3-direct")
 
 
-@pytest.fixture(params=["shared-fs", "s3-poc", "s3-direct"])
+@pytest.fixture
+def hot_cold(versitygw: S3Server, tmp_path: Path) -> Bench:
+    """S3, and a cache folder of this machine."""
+    return s3_bench(versitygw, tmp_path / "work", "hot-cold")
+
+
+@pytest.fixture(params=["shared-fs", "s3-poc", "s3-direct", "hot-cold"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     """Each storage design in turn."""
     if request.param == "shared-fs":
