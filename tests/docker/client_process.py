@@ -45,9 +45,12 @@ def get(name: str) -> dict[str, Any]:
 
 def read(key: str) -> dict[str, Any]:
     layer = DataLayer.from_env()
-    data = layer.resolve(TaskKey.parse(key))["default"].read_bytes("part-0")
+    output = layer.resolve(TaskKey.parse(key))["default"]
+    digest = hashlib.sha256(output.read_bytes("part-0")).hexdigest()
     hot = layer.receipt.by_tier()["hot"]
-    return {"sha256": hashlib.sha256(data).hexdigest(), "hit": hot.bytes_hit, "misses": hot.misses}
+    path = output.local_path("part-0")
+    engines = output.spark_uri
+    return {"sha256": digest, "hit": hot.bytes_hit, "misses": hot.misses, "path": path and str(path), "uri": engines}
 
 
 if __name__ == "__main__":

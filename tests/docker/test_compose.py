@@ -22,7 +22,6 @@ from tests.services.docker import Engine, docker_engine, why_no_docker
 from tests.services.docker_images import DOCKER, images_archive
 
 SIZE = 3_000_000
-ROOT = DOCKER.parent
 
 # The first time, the images are built.
 pytestmark = pytest.mark.timeout(2400)
@@ -45,10 +44,10 @@ class Deployment:
 
     def host(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
         """Run a command where the engine runs."""
-        return subprocess.run(self.engine.inside(*command), cwd=ROOT, capture_output=True, text=True, check=False)
+        return subprocess.run(self.engine.inside(*command), capture_output=True, text=True, check=False)
 
     def client(self, *words: str) -> dict[str, Any]:
-        done = self.host(sys.executable, "-m", "tests.docker.client_process", *words)
+        done = self.host(sys.executable, Path(__file__).with_name("client_process.py"), *words)
         assert done.returncode == 0, done.stderr
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
@@ -62,10 +61,11 @@ class Deployment:
 
 
 @pytest.fixture(scope="module")
-def deployment() -> Iterator[Deployment]:
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     archive = images_archive()
     with docker_engine(own_network=True) as engine, pytest.MonkeyPatch.context() as patch:
         engine.docker("load", "--input", archive)
+        name_servers(engine, tmp_path_factory.mktemp("engine"))
         for name, value in engine.environment.items():
             patch.setenv(name, value)
         patch.setenv("AWS_ACCESS_KEY_ID", "root-user")
@@ -76,6 +76,13 @@ def deployment() -> Iterator[Deployment]:
             proxy = running.container("proxy")
             until(lambda: engine.docker("inspect", "--format", "{{.State.Health.Status}}", proxy) == "healthy")
             yield running
+
+
+def name_servers(engine: Engine, folder: Path) -> None:
+    """Do to the host of the engine what README.md asks for."""
+    hosts = folder / "hosts"
+    hosts.write_text(f"{Path('/etc/hosts').read_text()}\n127.0.0.1 master worker\n")
+    subprocess.run(engine.inside("mount", "--bind", hosts, "/etc/hosts"), check=True)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -94,7 +101,9 @@ def test_an_output_on_s3_is_read_through_alluxio(deployment: Deployment) -> None
     cold = deployment.gets(name)
     assert cold > 0
     assert deployment.client("get", name) == {"sha256": published["sha256"]}
-    assert deployment.client("read", key) == {"sha256": published["sha256"], "hit": SIZE, "misses": {}}
+    read = deployment.client("read", key)
+    assert (read["sha256"], read["hit"], read["misses"]) == (published["sha256"], SIZE, {})
+    assert f"{read['uri']}/part-0" == f"alluxio://master:19998/outputs/{name}"
     assert deployment.gets(name) == cold
 
 
@@ -107,8 +116,9 @@ def test_only_this_machine_reaches_it_and_nothing_runs_as_root(deployment: Deplo
 
 
 @pytest.mark.skipif(not has_fuse(), reason="this machine has no /dev/fuse")
-def test_fuse_shows_outputs_to_every_user_of_the_host(deployment: Deployment) -> None:
-    published = deployment.client("publish", "/docker/compose/fuse/20130101T000000Z", str(SIZE))
+def test_fuse_shows_outputs_to_every_user_of_the_host(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "/docker/compose/fuse/20130101T000000Z"
+    published = deployment.client("publish", key, str(SIZE))
     with tempfile.TemporaryDirectory() as temp:
         folder = Path(temp)
         folder.chmod(0o755)
@@ -126,6 +136,8 @@ def test_fuse_shows_outputs_to_every_user_of_the_host(deployment: Deployment) ->
             shown = deployment.host(*nobody, "sha256sum", folder / published["object"])
             assert shown.stdout.split()[:1] == [published["sha256"]], shown.stderr
             assert deployment.host("touch", folder / "new").returncode != 0
+            monkeypatch.setenv("DATALAYER_HOT__MOUNT", str(folder))
+            assert deployment.client("read", key)["path"] == str(folder / published["object"])
         finally:
             deployment.engine.docker("stop", "fuse")
         assert deployment.host("mountpoint", "--quiet", folder).returncode != 0
