@@ -283,7 +283,11 @@ class ResolvedOutput:
         """
         entry = self.entry(name)
         if entry.length > _ONE_REQUEST or self._is_packed(entry):
-            return b"".join(self.stream(name))
+            # A buffer that grows: pieces that wait to be joined would be held beside the whole.
+            whole = io.BytesIO()
+            for chunk in self.stream(name):
+                whole.write(chunk)
+            return whole.getvalue()
         # Small: one request brings all of it.
         self._check_pinned(entry)
         data, _ = self._served.store.get(self._path(entry))
