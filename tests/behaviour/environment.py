@@ -17,6 +17,11 @@ def environment_of(layer: DataLayer, *, endpoint: str | None = None) -> dict[str
         environ[f"DATALAYER_TIERS__{tier.upper()}__URL"] = settings.url
         if settings.connection:
             environ[f"DATALAYER_TIERS__{tier.upper()}__CONNECTION"] = settings.connection
+    hot = layer.config.hot
+    for setting in hot.__struct_fields__ if hot else ():
+        value = getattr(hot, setting)
+        if value is not None:
+            environ[f"DATALAYER_HOT__{setting.upper()}"] = str(value)
     for name, connection in layer.config.connections.items():
         prefix = f"DATALAYER_CONNECTIONS__{name.upper()}__"
         environ |= {
