@@ -11,6 +11,7 @@ Wrapped by ``datalayer run``, the wrapper commits when the process ends with 0. 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -39,6 +40,7 @@ from datalayer.handoff.pinning import PinnedInput, pin_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Self
 
@@ -86,6 +88,7 @@ class Task:
         self._pinned: list[PinnedInput] | None = None
         self._copies: Path | None = None
         self._attempt: Attempt | None = None
+        self._during = contextlib.ExitStack()
 
     @property
     def key(self) -> TaskKey:
@@ -150,6 +153,13 @@ class Task:
             )
         return self._attempt.output(name)
 
+    def during(self, context: AbstractContextManager[object]) -> None:
+        """Enter a context that is left when the task's block ends, before anything is committed.
+
+        An engine that runs within the block learns there how it ended. It may raise in the place of its own exception one that says more.
+        """
+        self._during.enter_context(context)
+
     def __enter__(self) -> Self:
         check_destinations(self.context, self.layer)
         check_hot(self.layer)
@@ -161,15 +171,23 @@ class Task:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        try:
+            self._during.__exit__(kind, value, trace)
+        except BaseException as error:
+            self._end(error)
+            raise
+        self._end(value)
+
+    def _end(self, error: BaseException | None) -> None:
         attempt, self._attempt = self._attempt, None
         try:
             if attempt is None:
                 return
-            if kind is None:
+            if error is None:
                 for name in self.context.outputs:
                     attempt.output(name)  # One that was declared and never written is an error at the commit.
-            attempt.__exit__(kind, value, trace)
-            if kind is None:
+            attempt.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
+            if error is None:
                 resolution = self.layer.resolve(self.key, attempt=attempt.number)
                 deliver_outputs(self.context, self.layer, resolution)
                 warm_outputs(self.context, self.layer, attempt.number)
@@ -245,14 +263,12 @@ class WrappedTask(Task):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _end(self, error: BaseException | None) -> None:
         asked = self.layer.receipt.since(self._counted)
         self._counted = self.layer.receipt.by_tier()
         if asked:
             self._journal.add(Record(receipt=asked))
-        if kind is None:
+        if error is None:
             for writer in self._writers.values():
                 writer.check_closed()
                 writer.describe()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from datalayer.errors import NotSupportedError, VerificationError
@@ -15,6 +16,7 @@ from datalayer.errors import NotSupportedError, VerificationError
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
     from datetime import datetime, timedelta
     from pathlib import Path
     from types import TracebackType
@@ -293,6 +295,13 @@ class Store(ABC):
     def bring(self, path: str) -> Path | None:
         """Return where a file lies in this machine's file system; a store of copies makes one first, where that is where it keeps them."""
         return self.local_path(path)
+
+    def hold(self, path: str) -> AbstractContextManager[Path | None]:  # noqa: ARG002  # for stores that keep copies on this machine
+        """Return :meth:`bring` as a context, for an engine that opens the file later: it stays until the context is left.
+
+        None where files lie on this machine for good, or not at all.
+        """
+        return nullcontext(None)
 
     def local_folder(self, path: str, files: Callable[[], Iterable[str]]) -> Path | None:  # noqa: ARG002  # for stores that have only some
         """Return where a folder lies in this machine's file system, or None where not all of its files are there.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from abc import abstractmethod
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO
@@ -20,6 +21,7 @@ from datalayer.stores.wrapping import WrappingStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import fsspec
@@ -93,6 +95,10 @@ class HotStore(WrappingStore):
             StoreError: As for :meth:`pieces`.
         """
         return self.local_path(path)
+
+    def hold_whole(self, path: str, expected: Expected) -> AbstractContextManager[Path | None]:  # noqa: ARG002  # as for whole
+        """Return :meth:`whole` as a context: until it is left, or this process ends, the copy is not dropped to make room."""
+        return nullcontext(None)
 
     def standing(self, path: str, expected: Expected) -> Path | None:  # noqa: ARG002  # for tiers that compare
         """Return where a whole, verified copy of a committed file lies on this machine now; None where there is none."""
@@ -184,6 +190,10 @@ class CommittedView(WrappingStore):
     def bring(self, path: str) -> Path | None:
         known = self._expected(path)
         return None if known is None else self._hot.whole(path, known)
+
+    def hold(self, path: str) -> AbstractContextManager[Path | None]:
+        known = self._expected(path)
+        return nullcontext(None) if known is None else self._hot.hold_whole(path, known)
 
     def local_path(self, path: str) -> Path | None:
         known = self._expected(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from datalayer.stores.hot import HotStore
 from datalayer.stores.node_cache.about import DamagedError
 from datalayer.stores.node_cache.entry import Entry
 from datalayer.stores.node_cache.folder import CacheFolder
-from datalayer.stores.node_cache.places import NEW_ENTRY_BYTES, drop, on_disk, stand
+from datalayer.stores.node_cache.places import NEW_ENTRY_BYTES, drop, hold, on_disk, stand
 from datalayer.stores.node_cache.reading import Reading
 from datalayer.stores.node_cache.room import Room
 from datalayer.stores.node_cache.telling import Telling
@@ -104,6 +105,20 @@ class NodeCache(HotStore):
 
     def whole(self, path: str, expected: Expected) -> Path | None:
         return self._reading(path, expected).whole()
+
+    @contextlib.contextmanager
+    def hold_whole(self, path: str, expected: Expected) -> Iterator[Path | None]:
+        where, file = self.whole(path, expected), None
+        if where is not None:
+            try:
+                file = hold(self._folder.entry(path))
+            except OSError as error:
+                self._tell.failed(error)
+        try:
+            yield where if file is not None else None
+        finally:
+            if file is not None:
+                os.close(file)
 
     def standing(self, path: str, expected: Expected) -> Path | None:
         return self._reading(path, expected).standing()

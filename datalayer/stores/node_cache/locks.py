@@ -24,13 +24,12 @@ _PAUSE_SECONDS = 0.001
 
 def take(file: int, start: int, length: int = 1) -> bool:
     """Lock a range if nobody else holds a part of it, and say whether that is so. Without ``length`` zero it is that long, else endless."""
-    try:
-        fcntl.fcntl(file, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, 0, start, length, 0))
-    except OSError as error:
-        if error.errno in _TAKEN:
-            return False
-        raise
-    return True
+    return _set(file, fcntl.F_WRLCK, start, length)
+
+
+def share(file: int, start: int) -> bool:
+    """Lock one byte beside others who share it, if nobody has taken it, and say whether that is so."""
+    return _set(file, fcntl.F_RDLCK, start, 1)
 
 
 def release(file: int, start: int = 0, length: int = 0) -> None:
@@ -56,3 +55,13 @@ def held(file: int, start: int, seconds: float) -> Iterator[bool]:
     finally:
         if got:
             release(file, start, 1)
+
+
+def _set(file: int, kind: int, start: int, length: int) -> bool:
+    try:
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, 0, start, length, 0))
+    except OSError as error:
+        if error.errno in _TAKEN:
+            return False
+        raise
+    return True

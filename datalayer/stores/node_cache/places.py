@@ -8,6 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from datalayer.stores.checksum import joined
+from datalayer.stores.node_cache import locks
 from datalayer.stores.node_cache.about import (
     HEADER,
     PAGES_PER_BLOCK,
@@ -33,6 +34,8 @@ NEW_ENTRY_BYTES = _FOLDER_BYTES + _DISK_BLOCK
 """Of the disk, for an entry without a page."""
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Far above the pages, each of which is locked by the byte of its number. Who makes room locks all bytes of an entry that goes.
+_HELD = 1 << 41
 # Only somebody who makes and removes the same thing at the same time needs another try.
 _TRIES = 8
 
@@ -128,6 +131,24 @@ def drop(folder: CacheFolder, place: Path, entry: Entry | None = None) -> int:
         place.rename(gone)
         return remove(folder, gone)
     return 0
+
+
+def hold(place: Path) -> int | None:
+    """Keep the entry in a place from being dropped to make room, as long as the returned descriptor is open; None where there is none."""
+    try:
+        file = os.open(place / "pages", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        if locks.share(file, _HELD):
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat((place / "pages").stat(), os.fstat(file)):
+                    kept, file = file, -1
+                    return kept
+    finally:
+        if file >= 0:
+            os.close(file)
+    return None
 
 
 def remove(folder: CacheFolder, gone: Path) -> int:
