@@ -179,8 +179,8 @@ def test_a_newer_minor_version_is_read_and_kept_and_a_newer_major_is_refused(
 
 def test_files_that_are_parts_of_a_larger_object_are_read(layer: DataLayer, key: TaskKey) -> None:
     """Nothing packs yet; the wire form allows it, so a reader must."""
-    from datalayer.stores.checksum import checksum_of
     from datalayer.commit.manifest import Entry
+    from datalayer.stores.checksum import checksum_of
 
     files = {"a": b"first", "b": b"", "c": b"second"}
     with layer.publish(key) as attempt:
