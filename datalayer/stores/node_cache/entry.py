@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import os
 import stat
 import time
@@ -31,6 +32,8 @@ _PRESENT = 0x5EA1ED00
 _SEALING = 1 << 40
 _SEALING_SECONDS = 2.0
 _MARK_SECONDS = 0.1
+
+_NO_FOLDER = frozenset({errno.ENOTDIR, errno.ELOOP})
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -66,6 +69,10 @@ class Entry:
             folder = os.open(place, _FOLDER)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if error.errno in _NO_FOLDER:
+                raise DamagedError("it is no folder") from error
+            raise
         files = [folder]
         try:
             files.append(os.open("pages", _WRITE, dir_fd=folder))
@@ -80,6 +87,17 @@ class Entry:
                 return None
             if missing:
                 raise DamagedError("a file of it is missing") from error
+            raise
+
+    def again(self) -> Entry:
+        """Return this entry, open once more: it has the same locks, until both are closed."""
+        files: list[int] = []
+        try:
+            files.extend(os.dup(file) for file in (self._folder, self._pages, self._data))
+            return Entry(self.place, *files)
+        except BaseException:
+            for file in files:
+                os.close(file)
             raise
 
     # Pages
@@ -154,6 +172,16 @@ class Entry:
             yield mine
 
     # The data file
+
+    def check_length(self) -> None:
+        """Make sure that the data file is as long as the file.
+
+        Raises:
+            DamagedError: It is not.
+        """
+        size = os.fstat(self._data).st_size
+        if size != self.about.length:
+            raise DamagedError(f"it has {size} bytes instead of {self.about.length}")
 
     def written_at(self) -> int:
         """Return when data was last written, in nanoseconds."""

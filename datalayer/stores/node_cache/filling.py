@@ -1,203 +1,210 @@
-"""``Filling``: one run of pages on its way from the cold store to its reader, and into the copy."""
+"""Runs of pages that are not there: fetched from the cold store, kept, and handed out.
+
+A short run is fetched and kept before its first page is handed out. A long one is fetched by a thread of its own, as fast as the store gives it:
+whoever else waits for it does not wait for its reader. What the reader is too slow to take from memory, it reads from the copy.
+"""
 
 from __future__ import annotations
 
-import queue
 import threading
-import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from datalayer.stores.node_cache.about import PAGE, PAGES_PER_BLOCK
 from datalayer.stores.node_cache.places import on_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from datalayer.stores.node_cache.entry import Entry
     from datalayer.stores.node_cache.room import Room
     from datalayer.stores.node_cache.source import Group, Source
 
-# Up to here a run is fetched and kept before its first page is handed out: then nothing is locked while the reader is busy.
-SMALL = 2 * PAGES_PER_BLOCK
-# Of a longer run, so many pages are locked ahead of the one that comes next; a cold store has up to 40 MiB on the way. Others that want what lies
-# behind fetch it themselves, and need not wait until the run gets there.
+SHORT = 2 * PAGES_PER_BLOCK
+"""Pages of a run that is fetched before it is handed out."""
 AHEAD = (64 << 20) // PAGE
+"""Pages of a run that are locked ahead of the one that comes next. Whoever wants one behind them fetches it, and need not wait."""
+# A store has up to 40 MiB on the way.
 _LEAST_AHEAD = (40 << 20) // PAGE
-# Groups that wait to be written: with those on the way from the store, less than 64 MiB.
+# Groups that wait for their reader: with those on the way, less than 64 MiB.
 _WAITING = 3
-_POLL_SECONDS = 0.2
-# A reader who is busy for longer gives up its locks.
-_AWAY_SECONDS = 1.0
 
 
 class NoRoomError(Exception):
     """There is no room for another page."""
 
 
+class DroppedError(Exception):
+    """The entry was dropped meanwhile: what is put there now, nobody finds."""
+
+
+def fetch_short(entry: Entry, source: Source, room: Room, first: int, end: int) -> tuple[list[Group], Exception | None]:
+    """Return a run whose pages are all locked, and what kept some of them from being kept; give them back.
+
+    Raises:
+        WrongBlockError: The pages of it that were there before may be why.
+        StoreError: As the cold store says.
+    """
+    try:
+        groups = list(source.groups(first, end))
+        try:
+            for group in groups:
+                source.check_group(entry, group)
+                _keep(entry, room, group)
+        except (NoRoomError, DroppedError, OSError) as error:
+            return groups, error
+        return groups, None
+    finally:
+        entry.release()
+
+
 class Filling:
-    """A run of pages that are not there, whose first ones this reader has locked.
+    """A long run, fetched beside its reader.
 
     Args:
-        entry: The copy.
+        entry: The copy; the first pages of the run are locked through it.
         source: The file on the cold store.
         room: Where the copy takes its room.
+        first: The run's first page.
+        end: The page after its last.
         locked: The page after the last one that is locked.
     """
 
     def __init__(self, entry: Entry, source: Source, room: Room, first: int, end: int, locked: int) -> None:
-        self._entry = entry
+        # Shares the locks, and is closed by the thread: its reader may leave while the store lets it wait.
+        self._entry = entry.again()
         self._source = source
         self._room = room
         self._next = first
         self._end = end
         self._locked = locked
+        self._ready: deque[Group] = deque()
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._failure: BaseException | None = None
+        self.kept = first
+        """The page after the last one that is in the copy."""
+        self.is_over = False
         self.error: Exception | None = None
-        """Why not all of the pages that were handed out were kept."""
+        """Why not all pages were kept."""
+        # A daemon, so that a store that does not answer does not keep the process alive.
+        threading.Thread(target=self._run, name="datalayer-cache", daemon=True).start()
 
-    def pages(self) -> Iterator[bytes]:
-        """Yield the pages, in order, up to the end or to one that somebody else has, or is fetching.
+    def take(self, page: int) -> Group | None:
+        """Wait for a page, and return the group it is in; None where it is in the copy, or does not come.
 
         Raises:
-            WrongBlockError: The pages of it that were there before may be why.
+            WrongBlockError: The pages of its block that were there before may be why.
             StoreError: As the cold store says.
         """
-        return self._small() if self._end - self._next <= SMALL else self._large()
-
-    def _small(self) -> Iterator[bytes]:
-        self._end = min(self._end, self._locked)
-        groups = list(self._source.groups(self._next, self._end))
-        keeping = _Keeping(self._entry, self._room)
-        try:
-            for group in groups:
-                self._source.check_group(self._entry, group)
-                keeping.keep(group)
-        except (NoRoomError, OSError) as error:
-            self.error = error
-        finally:
-            self._entry.release()
-        for group in groups:
-            yield from group.pages
-
-    def _large(self) -> Iterator[bytes]:
-        groups = self._source.groups(self._next, self._end)
-        keeper = _Keeper(_Keeping(self._entry, self._room))
-        try:
-            while self._reach(keeper):
-                group = next(groups)
-                if group.end > self._end:
-                    count = self._end - group.first
-                    group = group._replace(pages=group.pages[:count], sums=group.sums[:count])
-                self._source.check_group(self._entry, group)
-                keeper.send(group)
-                self._next = group.end
-                yield from keeper.away(group.pages)
-                if keeper.has_left:
-                    return
-        finally:
-            groups.close()
-            keeper.finish()
-            self.error = keeper.error
-
-    def _reach(self, keeper: _Keeper) -> bool:
-        """Lock what comes next, where others have not; False where nothing more is this reader's."""
-        if keeper.error is not None:
-            # Nothing more is kept: the rest is only read.
-            return self._next < self._end
-        if self._locked < self._end and self._locked - self._next < _LEAST_AHEAD:
-            wanted = min(self._next + AHEAD, self._end) - self._locked
-            got = self._entry.take(self._locked, wanted)
-            there = next((at for at, value in enumerate(self._entry.sums(self._locked, got)) if value is not None), got)
-            if there < got:
-                self._entry.release(self._locked + there, got - there)
-            self._locked += there
-            if there < wanted:
-                self._end = self._locked
-        return self._next < self._end
-
-
-class _Keeping:
-    def __init__(self, entry: Entry, room: Room) -> None:
-        self._entry = entry
-        self._room = room
-
-    def keep(self, group: Group) -> None:
-        """Write pages and record them.
-
-        Raises:
-            NoRoomError: There is no room.
-        """
-        if self._entry.is_gone():
-            return
-        size = on_disk(sum(map(len, group.pages)))
-        if not self._room.take(size):
-            raise NoRoomError
-        try:
-            self._entry.write(group.first, group.pages)
-            self._entry.record(group.first, group.sums)
-        except BaseException:
-            self._room.give(size)
-            raise
-
-    def release(self, group: Group) -> None:
-        self._entry.release(group.first, len(group.pages))
-
-    def release_all(self) -> None:
-        self._entry.release()
-
-
-class _Keeper:
-    """Keeps groups in a thread of its own, beside what the reader does."""
-
-    def __init__(self, keeping: _Keeping) -> None:
-        self._keeping = keeping
-        self._groups: queue.Queue[Group | None] = queue.Queue(maxsize=_WAITING)
-        self._away_since: float | None = None
-        self.has_left = False
-        """Whether the reader was busy for so long that its locks were given up."""
-        self.error: Exception | None = None
-        # A daemon, so that a reader who forgot it does not keep the process alive. A write that is cut off is not recorded.
-        self._thread = threading.Thread(target=self._run, name="datalayer-cache", daemon=True)
-        self._thread.start()
-
-    def send(self, group: Group) -> None:
-        """Hand a group over, waiting for room in the queue."""
-        self._put(group)
-
-    def away(self, pages: list[bytes]) -> Iterator[bytes]:
-        """Yield pages to the reader, and know how long it is busy."""
-        for page in pages:
-            self._away_since = time.monotonic()
-            yield page
-            self._away_since = None
+        with self._changed:
+            while True:
+                while self._ready and self._ready[0].end <= page:
+                    self._ready.popleft()
+                if self._ready and self._ready[0].first <= page:
+                    self._changed.notify_all()
+                    return self._ready.popleft()
+                if page < self.kept:
+                    return None
+                if self.is_over:
+                    if self._failure is not None:
+                        raise self._failure
+                    return None
+                self._changed.wait()
 
     def finish(self) -> None:
-        """Wait until all is kept."""
-        self._away_since = None
-        self._put(None)
-        self._thread.join()
+        """Wait until all that was fetched is kept."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.is_over)
 
-    def _put(self, group: Group | None) -> None:
-        while self._thread.is_alive():
-            try:
-                self._groups.put(group, timeout=_POLL_SECONDS)
-            except queue.Full:
-                continue
-            return
+    def stop(self) -> None:
+        """Fetch no more than what is on the way."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
 
     def _run(self) -> None:
         try:
-            while not self.has_left:
-                try:
-                    group = self._groups.get(timeout=_POLL_SECONDS)
-                except queue.Empty:
-                    since = self._away_since
-                    self.has_left = since is not None and time.monotonic() - since > _AWAY_SECONDS
-                    continue
-                if group is None:
-                    return
-                self._keeping.keep(group)
-                self._keeping.release(group)
-        except Exception as error:  # noqa: BLE001  # told by whoever reads
-            self.error = error
+            with self._entry:
+                self._fetch()
+        except BaseException as error:  # noqa: BLE001  # raised in the thread that reads
+            self._failure = error
         finally:
-            self._keeping.release_all()
+            with self._changed:
+                self.is_over = True
+                self._changed.notify_all()
+
+    def _fetch(self) -> None:
+        groups = self._source.groups(self._next, self._end)
+        try:
+            while not self._stopped and self._reach():
+                group = next(groups).before(self._end)
+                self._next = group.end
+                if self.error is not None:
+                    self._hand_out(group)
+                    continue
+                self._source.check_group(self._entry, group)
+                handed = self._hand_out_if_awaited(group)
+                try:
+                    _keep(self._entry, self._room, group)
+                except (NoRoomError, DroppedError, OSError) as error:
+                    # From here on all is handed out, and nobody need wait for it.
+                    self.error = error
+                    self._entry.release()
+                    if not handed:
+                        self._hand_out(group)
+                else:
+                    self._entry.release(group.first, len(group.pages))
+                    with self._changed:
+                        self.kept = group.end
+                        self._changed.notify_all()
+        finally:
+            groups.close()
+
+    def _reach(self) -> bool:
+        """Lock what comes next, where nobody else has it; False where nothing more is to be fetched."""
+        if self.error is None and self._locked < self._end and self._locked - self._next < _LEAST_AHEAD:
+            wanted = min(self._next + AHEAD, self._end) - self._locked
+            got = self._entry.take(self._locked, wanted)
+            sums = self._entry.sums(self._locked, got)
+            missing = next((at for at, value in enumerate(sums) if value is not None), got)
+            if missing < got:
+                self._entry.release(self._locked + missing, got - missing)
+            self._locked += missing
+            if missing < wanted:
+                self._end = self._locked
+        return self._next < self._end
+
+    def _hand_out_if_awaited(self, group: Group) -> bool:
+        """Give a group to the reader, unless others wait for it already."""
+        with self._changed:
+            if len(self._ready) >= _WAITING:
+                return False
+            self._ready.append(group)
+            self._changed.notify_all()
+            return True
+
+    def _hand_out(self, group: Group) -> None:
+        """Give a group to the reader, when it has taken others."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or len(self._ready) < _WAITING)
+            self._ready.append(group)
+            self._changed.notify_all()
+
+
+def _keep(entry: Entry, room: Room, group: Group) -> None:
+    """Write pages and record them.
+
+    Raises:
+        NoRoomError: There is no room.
+        DroppedError: Nor is the entry there any more.
+    """
+    if entry.is_gone():
+        raise DroppedError
+    size = on_disk(sum(map(len, group.pages)))
+    if not room.take(size):
+        raise NoRoomError
+    try:
+        entry.write(group.first, group.pages)
+        entry.record(group.first, group.sums)
+    except BaseException:
+        room.give(size)
+        raise

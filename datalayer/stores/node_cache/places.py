@@ -104,6 +104,7 @@ def stand(entry: Entry, folder: CacheFolder, expected: Expected | None = None) -
             return None
         if entry.stands() and entry.is_linked(target):
             return target
+        entry.check_length()
         _compare(about, known, expected)
         if not entry.stands() and (entry.is_sealed or entry.boot != this_boot()):
             # Written to by somebody, or before the machine went down: what the records say is not enough.
@@ -156,7 +157,10 @@ def remove(folder: CacheFolder, gone: Path) -> int:
     size = size_of(gone)
     # Somebody may have given it its name back just before.
     _unlink(folder, gone)
-    shutil.rmtree(gone, ignore_errors=True)
+    if gone.is_symlink() or gone.is_file():
+        gone.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(gone, ignore_errors=True)
     return size
 
 

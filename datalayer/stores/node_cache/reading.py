@@ -10,9 +10,9 @@ from datalayer.errors import ConfigError, DataLayerError
 from datalayer.stores.node_cache import telling
 from datalayer.stores.node_cache.about import PAGE, PAGES_PER_BLOCK, DamagedError, WrongBlockError
 from datalayer.stores.node_cache.entry import Entry
-from datalayer.stores.node_cache.filling import AHEAD, Filling, NoRoomError
+from datalayer.stores.node_cache.filling import AHEAD, SHORT, DroppedError, Filling, NoRoomError, fetch_short
 from datalayer.stores.node_cache.places import NEW_ENTRY_BYTES, create, drop, stand
-from datalayer.stores.node_cache.source import Source
+from datalayer.stores.node_cache.source import Group, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -135,7 +135,6 @@ class Reading:
             raise
         except OSError as error:
             self._failed(error, entry)
-            self._is_past = True
         if at >= end:
             self._tell_misses()
         if held:
@@ -194,16 +193,52 @@ class Reading:
             run = _leading_gap(entry.sums(page, missing))
             if run < locked:
                 entry.release(page + run, locked - run)
+                locked = run
             if not run:
                 continue
             self._missed.add(telling.NOT_CACHED)
-            stop = page + run if locked == wanted else page + min(run, locked)
-            filling = Filling(entry, self._source, self._room, page, stop, page + min(run, locked))
-            for data in filling.pages():
-                piece = _part(data, at, end)
+            stop = page + (run if locked == wanted else locked)
+            for piece in self._fetched(entry, page, stop, page + locked, at, end):
                 at += len(piece)
                 yield piece
-            self._check(filling.error)
+
+    def _fetched(self, entry: Entry, first: int, stop: int, locked: int, at: int, end: int) -> Iterator[bytes]:
+        """Yield what is to be fetched: the pages from ``first`` to before ``stop``, of which those before ``locked`` are locked."""
+        if stop - first <= SHORT:
+            groups, error = fetch_short(entry, self._source, self._room, first, min(stop, locked))
+            yield from self._parts(groups, at, end)
+            self._check(error)
+            return
+        filling = Filling(entry, self._source, self._room, first, stop, locked)
+        try:
+            while at < min(end, stop * PAGE):
+                group = filling.take(at // PAGE)
+                if group is not None:
+                    pieces = self._parts([group], at, end)
+                elif at // PAGE < filling.kept:
+                    sums = entry.sums(at // PAGE, filling.kept - at // PAGE)
+                    if sums[0] is None:
+                        raise DamagedError("a record that was written is not there")
+                    pieces = self._there(entry, sums, at, end, stands=False)
+                else:
+                    break
+                for piece in pieces:
+                    at += len(piece)
+                    yield piece
+            filling.finish()
+        finally:
+            filling.stop()
+        self._check(filling.error)
+
+    def _parts(self, groups: list[Group], at: int, end: int) -> Iterator[bytes]:
+        """Yield what a reader who is at ``at`` wants of groups that follow each other."""
+        for group in groups:
+            for data in group.pages[max(0, at // PAGE - group.first) :]:
+                piece = _part(data, at, end)
+                if not piece:
+                    return
+                at += len(piece)
+                yield piece
 
     def _there(self, entry: Entry, sums: Sequence[int | None], at: int, end: int, *, stands: bool) -> Iterator[bytes]:
         """Yield what is there from ``at`` on."""
@@ -240,17 +275,16 @@ class Reading:
     def _past(self, at: int, end: int) -> Iterator[bytes]:
         """Yield the bytes from the cold store alone."""
         for group in self._source.groups(at // PAGE, -(-end // PAGE)):
-            for data in group.pages:
-                piece = _part(data, at, end)
+            for piece in self._parts([group], at, end):
                 at += len(piece)
                 yield piece
 
     def _check(self, error: Exception | None) -> None:
-        """Raise what kept pages from being kept."""
+        """Raise what kept pages from being kept; a dropped entry is opened anew when the next one is looked for."""
         if isinstance(error, NoRoomError):
             self._missed.add(telling.NO_ROOM)
             raise _PastError
-        if error is not None:
+        if error is not None and not isinstance(error, DroppedError):
             raise error
 
     def _stand(self, entry: Entry) -> None:
@@ -264,10 +298,15 @@ class Reading:
     def _damaged(self, error: DamagedError, entry: Entry | None) -> None:
         self._missed.add(telling.CORRUPT)
         self._tell.corrupt(self._location, error)
-        self._room.give(drop(self._folder, self._folder.entry(self._path), entry))
+        try:
+            self._room.give(drop(self._folder, self._folder.entry(self._path), entry))
+        except OSError as failure:
+            self._tell.failed(failure)
+            self._is_past = True
 
     def _failed(self, error: OSError, entry: Entry | None) -> None:
         self._missed.add(self._tell.failed(error))
+        self._is_past = True
         if entry is None or error.errno not in telling.BROKEN:
             return
         try:

@@ -29,6 +29,14 @@ class Group(NamedTuple):
         """The page after the last."""
         return self.first + len(self.pages)
 
+    def before(self, end: int) -> Group:
+        """Return the pages of it before ``end``."""
+        return (
+            self
+            if self.end <= end
+            else Group(self.first, self.pages[: end - self.first], self.sums[: end - self.first])
+        )
+
 
 class Source:
     """A committed file on the cold store."""

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class WholeFile(PositionedFile):
-    """A file over a copy that was found right as a whole. What the disk does not give comes from wherever the copy came from.
+    """A file over a copy that was found right as a whole. If it is written to meanwhile, or the disk fails, the pieces are read instead.
 
     Args:
         file: A descriptor, closed with this file.
         length: Bytes.
         hit: Told how many bytes came from the copy.
-        pieces: Gives the bytes of a range otherwise.
+        pieces: Gives the bytes of a range, compared.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class WholeFile(PositionedFile):
     ) -> None:
         super().__init__(length)
         self._file = file
+        self._changed_at = os.fstat(file).st_mtime_ns
         self._hit = hit
         self._otherwise = pieces
 
@@ -43,9 +44,10 @@ class WholeFile(PositionedFile):
             return 0
         try:
             got = os.preadv(self._file, [view], start)
+            stands = os.fstat(self._file).st_mtime_ns == self._changed_at
         except OSError:
-            got = 0
-        if got:
+            stands = False
+        if stands and got:
             self._hit(got)
             return self.advance(got)
         at = 0
