@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from datalayer import Config, ConfigError, DataLayer, VerificationError
+from datalayer.cli.app import run as run_cli
 from datalayer.handoff.context import HotPlace, InputSpec, TaskContext, context_config, decode_context, layer_for
 from datalayer.handoff.journal import FileJournal, Record, read_journal, read_receipts
 from datalayer.handoff.task import open_task
 from datalayer.stores.counting import Receipt, TierReceipt
+from tests.behaviour.environment import environment_of
 from tests.behaviour.hot import MemoryHot, hot_layer, memory_hot
-from tests.handoff.conftest import Bench
+from tests.handoff.conftest import ROOT, Bench
 
 WRITE = "echo result > $DATALAYER_OUT/default/out"
 
@@ -254,6 +256,38 @@ def test_what_a_python_job_asked_is_in_the_report_of_its_wrapper(s3_direct: Benc
     assert 3000 <= asked.bytes_read < 9000
     assert 50 <= asked.bytes_written < 5000
     assert result.report.receipt == s3_direct.layer.receipt.by_tier()
+
+
+def test_what_came_from_copies_is_told(hot_cold: Bench) -> None:
+    with hot_cold.layer.publish(hot_cold.key("extract")) as attempt:
+        attempt.output().put("f", b"x" * 1000)
+        attempt.output().put("g", b"x" * 500)
+    hot_cold.layer.hot.evict(hot_cold.key("extract"))
+    context = hot_cold.context(inputs={"extract": InputSpec(access="in-place")})
+    receipt = hot_cold.run(context, sys.executable, "-c", READING, "write").report.receipt["hot"]
+    # Read three times, twice from the copy that the first reading made.
+    assert (receipt.bytes_read, receipt.bytes_hit, list(receipt.misses.values())) == (3000, 2000, [1])
+
+
+def test_a_run_says_what_came_from_copies(
+    hot_cold: Bench, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hot_cold.publish(hot_cold.key("extract"), {"f": b"x" * 1000})
+    context = hot_cold.context(inputs={"extract": InputSpec(access="in-place")})
+    (tmp_path / "context.json").write_bytes(context.encode())
+    for name, value in environment_of(hot_cold.layer).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+    def told() -> list[str]:
+        with pytest.raises(SystemExit) as ended:
+            run_cli(["run", "--context", f"{tmp_path}/context.json", "--", sys.executable, "-c", READING, "write"])
+        assert ended.value.code == 0
+        return [line for line in capfd.readouterr().err.splitlines() if line.startswith("hot tier")]
+
+    assert told() == ["hot tier: 2.9 KiB of 2.9 KiB came from copies"]
+    hot_cold.layer.hot.evict(hot_cold.key("extract"))
+    assert told() == ["hot tier: 2.0 KiB of 2.9 KiB came from copies; passed on: not cached (1)"]
 
 
 def test_processes_of_a_job_add_up(volume: Bench, tmp_path: Path) -> None:
