@@ -142,19 +142,28 @@ def _folder() -> Iterator[Path]:
     """A folder of this run in the cache, where there is room, after those of runs that were killed are removed."""
     runs = cache_dir() / "docker" / "runs"
     runs.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        with (runs.parent / "runs.lock").open("a") as one_at_a_time:
-            fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
-            for old in runs.iterdir():
-                with (old / "lock").open("a") as lock, contextlib.suppress(BlockingIOError):
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    _remove(old)
-            folder = Path(tempfile.mkdtemp(prefix="datalayer-", dir=runs))
-            stack.callback(_remove, folder)
-            # The kernel drops it when this process ends, however it ends.
-            fcntl.flock(stack.enter_context((folder / "lock").open("a")), fcntl.LOCK_EX)
+    with _one_at_a_time(runs):
+        for old in runs.iterdir():
+            with (old / "lock").open("a") as lock, contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(old)
+        folder = Path(tempfile.mkdtemp(prefix="datalayer-", dir=runs))
+        lock = (folder / "lock").open("a")
+        # The kernel drops it when this process ends, however it ends.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
         (folder / "config").mkdir()
         yield folder
+    finally:
+        with _one_at_a_time(runs), lock:
+            _remove(folder)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(runs: Path) -> Iterator[None]:
+    with runs.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _answers(folder: Path) -> bool:
