@@ -36,11 +36,11 @@ class ChainRaw(Workload):
     """The server next to the tasks."""
 
     name = "p8"
-    measures = "10 tasks in a chain, 256 MiB each hop, on loopback (quick: 3 of 64 MiB)"
+    measures = "10 tasks in a chain, 128 MiB each hop, on loopback (quick: 3 of 64 MiB)"
 
     @property
     def rounds(self) -> int:
-        return self.scale.pick(1, 1, 1)
+        return self.scale.pick(3, 1, 1)
 
     @property
     def hops(self) -> int:
@@ -50,7 +50,7 @@ class ChainRaw(Workload):
     @property
     def size(self) -> int:
         """Bytes each reads and writes."""
-        return self.scale.pick(256 << 20, 64 << 20, 1 << 20)
+        return self.scale.pick(128 << 20, 64 << 20, 1 << 20)
 
     def prepare(self, door: Door) -> None:
         self.key = publish_large(door, "chain", self.size)
@@ -91,10 +91,14 @@ class ChainStd(ChainRaw):
     """The same, with S3 as far away as it is."""
 
     name = "p8-std"
-    measures = "10 tasks in a chain, 1 GiB each hop, before an emulated S3 (quick: 3 of 128 MiB)"
+    measures = "10 tasks in a chain, 512 MiB each hop, before an emulated S3 (quick: 3 of 128 MiB)"
     limits = STD
     counted_apart = False
 
     @property
+    def rounds(self) -> int:
+        return 1
+
+    @property
     def size(self) -> int:
-        return self.scale.pick(1 << 30, 128 << 20, 1 << 20)
+        return self.scale.pick(512 << 20, 128 << 20, 1 << 20)

@@ -228,6 +228,15 @@ class Warm(Workload):
             )
             for ours, plain in _PAIRS
         ]
+        # What verifying itself costs: a goal only where both do it.
+        speeds += [
+            Figure(
+                name=f"{ours.name}: speed against {plain.name}",
+                value=speed_against(timings[ours.name], timings[plain.name]),
+                unit="×",
+            )
+            for ours, plain in ((Stream, PlainFile), (Stream, PlainMapped))
+        ]
         asked = same(sum(timings[ours.name].request_count for ours, _ in _PAIRS))
         return [*speeds, Figure(name="requests to the origin", value=asked, unit="requests", at_most=0)]
 
