@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -135,14 +136,16 @@ def test_a_killed_master_remembers(
     assert folder.url == url
 
 
-def test_a_killed_proxy_comes_back_at_its_address(
+def test_a_killed_proxy_comes_back_at_its_address_and_outlives_the_thread_that_started_it(
     alluxio: AlluxioServer, versitygw: S3Server, s3: S3Client, bucket: str, folder: AlluxioFolder
 ) -> None:
     s3.put_object(Bucket=bucket, Key="outputs/file", Body=b"data")
     alluxio.proxy.kill()
     with pytest.raises(botocore.exceptions.EndpointConnectionError):
         read(versitygw, folder, "file")
-    alluxio.start()
+    starter = threading.Thread(target=alluxio.start)
+    starter.start()
+    starter.join()
     assert read(versitygw, folder, "file") == b"data"
 
 

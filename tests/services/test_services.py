@@ -85,10 +85,9 @@ def test_services_run_once_are_usable_and_end(cache: Cache) -> None:
 
 
 def test_a_process_that_has_the_number_of_an_owner_is_left_alone(cache: Cache) -> None:
-    with subprocess.Popen(["sleep", "600"]) as stranger:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as stranger:  # ends with the block
         cache.services.mkdir()
         owner = {"name": "owner", "address": "", "pid": stranger.pid, "started": "long ago", "log": ""}
         (cache.services / "state.json").write_text(json.dumps([owner]))
         assert "No services run" in cache.run("down")
         assert stranger.poll() is None
-        stranger.kill()
