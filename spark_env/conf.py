@@ -98,6 +98,9 @@ def hadoop_conf() -> dict[str, str]:
         # Sequential until the reader jumps: right for CSV and JSON. Parquet and ORC ask for random access themselves.
         "fs.s3a.experimental.input.fadvise": "adaptive",
         "parquet.hadoop.vectored.io.enabled": "true",
+        # Nobody else verifies what Spark reads by itself, least of all a cache. A page that has no checksum is read as it is.
+        "parquet.page.verify-checksum.enabled": "true",
+        "parquet.page.write-checksum.enabled": "true",
         "fs.s3a.vectored.read.min.seek.size": "128K",
         "fs.s3a.vectored.read.max.merged.size": "4M",
     }

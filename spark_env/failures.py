@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
+_DEEPEST = 20
+
 
 def spark_errors() -> tuple[type[Exception], ...]:
     """Return the classes of what PySpark raises for a failure in the JVM or of its own."""
@@ -21,6 +23,30 @@ def reason(error: BaseException) -> str:
         with contextlib.suppress(*spark_errors(), OSError):
             return _first_line(str(thrown.toString()))
     return _first_line(str(error)) or type(error).__name__
+
+
+def spark_failure(error: BaseException) -> Exception | None:
+    """Return what Spark raised, where that is an exception or what led to it."""
+    seen: BaseException | None = error
+    for _ in range(_DEEPEST):
+        if seen is None or isinstance(seen, spark_errors()):
+            return seen
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return None
+
+
+def words(error: BaseException) -> str:
+    """Return all that Spark and its JVM say of a failure, with what led to it."""
+    said = [str(error)]
+    thrown = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+    # The JVM may be gone by now.
+    with contextlib.suppress(*spark_errors(), OSError):
+        for _ in range(_DEEPEST):
+            if thrown is None:
+                break
+            said.append(str(thrown.toString()))
+            thrown = thrown.getCause()
+    return "\n".join(said)
 
 
 def is_missing_file(error: BaseException) -> bool:

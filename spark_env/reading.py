@@ -10,6 +10,7 @@ from datalayer.addresses.location import Location
 from datalayer.commit.manifest import REFERENCE
 from datalayer.errors import NotFoundError, NotSupportedError, ResolutionError, VerificationError
 from datalayer.handoff.local_copy import LocalOutput
+from spark_env.copies import explained, local_copies
 from spark_env.failures import is_missing_file, reason, spark_errors
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def read(
 ) -> DataFrame:
     """Return a committed output as a DataFrame: exactly the files that its manifest names, wherever they lie.
 
-    Folders like ``year=2013`` become columns. Files and folders whose name begins with ``_`` or ``.`` hold no data.
+    Folders like ``year=2013`` become columns. Files and folders whose name begins with ``_`` or ``.`` hold no data. Under a design with a hot
+    tier they are read from Alluxio as long as it serves, or from whole, verified copies on this machine, which are made now.
 
     Args:
         session: From :func:`spark_env.session`, so that it can reach the output's tier.
@@ -65,6 +67,7 @@ def read(
         VerificationError: The folder holds other files than the manifest names, or a reference changed.
         NotFoundError: Files of the output are gone from the tier.
         ResolutionError: Spark could not open it; the cause says why.
+        TransientStoreError: A copy could not be read, or the server that holds it does not serve. The next attempt reads it from the cold tier.
     """
     entries = output.data_files()
     if not entries:
@@ -74,20 +77,21 @@ def read(
             f"{output.key} holds no file with data, so Spark cannot tell its columns: pass schema=…",
             key=str(output.key),
         )
-    # A reference may name some of many files in a folder.
-    by_list = len(entries) <= MAX_LISTED or output.output.kind == REFERENCE
     check_readable(output, entries)
-    folder = output.spark_uri
     reader = session.read.format(format or format_of(str(output.key), (entry.name for entry in entries)))
     if schema is not None:
         reader = reader.schema(schema)
-    paths = output.spark_uris() if by_list else [folder]
+    copies = local_copies(session, output, entries)
+    folder = copies.folder if copies else output.spark_uri
+    # A reference may name some of many files in a folder. The folder of a cache has only those that were asked for.
+    by_list = len(entries) <= MAX_LISTED or output.output.kind == REFERENCE or copies is not None
+    paths = copies.files if copies else output.spark_uris() if by_list else [folder]
     try:
         frame = reader.options(**options).option("basePath", folder).load([literal(path) for path in paths])
         if not by_list:
             check_files(output, folder, frame.inputFiles(), entries)
     except spark_errors() as error:
-        raise _read_error(output, folder, error) from error
+        raise explained(error) or _read_error(output, folder, error) from error
     return frame
 
 

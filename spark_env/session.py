@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datalayer.errors import ConfigError, NotSupportedError
-from spark_env import alluxio
+from datalayer.stores.base import Tier
+from spark_env import alluxio, copies
 from spark_env import conf as pieces
 from spark_env.failures import reason, spark_errors
 
@@ -70,6 +71,10 @@ def session(task: Task | DataLayer, **conf: str) -> SparkSession:
         _adjust(spark, settings)
     if from_alluxio:
         alluxio.prepare(spark)
+    if Tier.HOT in layer.design.reads:
+        copies.remember(layer.hot_store)
+        if not isinstance(task, DataLayer):
+            task.during(copies.explaining())
     _leave_no_crc_files(spark)
     for bucket, place in places.items():
         _reach(spark, bucket, {name: value for name, value in place.items() if f"{_HADOOP}{name}" not in conf})

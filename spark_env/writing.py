@@ -9,6 +9,7 @@ from datalayer.commit.manifest import Field
 from datalayer.errors import PublishError, VerificationError
 from datalayer.handoff.journal import JournaledOutput
 from spark_env.conf import expected_committer
+from spark_env.copies import explained
 from spark_env.failures import is_missing_file, reason, spark_errors
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def write(
         PublishError: Spark's job failed; the cause says why. Nothing of it is visible.
         VerificationError: Another committer ran than the one made for the store, so parts may be missing or doubled.
         NotSupportedError: Spark has no way to the output's tier.
+        TransientStoreError: A copy of what the DataFrame is made from could not be read. The next attempt reads it from the cold tier.
     """
     from pyspark.sql import Observation
     from pyspark.sql.functions import count, lit
@@ -60,6 +62,9 @@ def write(
         writer.options(**options).save(uri)
         success = read_success(frame.sparkSession, uri)
     except spark_errors() as error:
+        told = explained(error)
+        if told is not None:
+            raise told from error
         raise PublishError(
             f"output {output.name!r}: Spark could not write {uri}: {reason(error)}. Nothing of it is visible"
         ) from error

@@ -113,7 +113,8 @@ class OutputWriter:
         import pyarrow.parquet
 
         with self.open(name, "wb") as file:
-            pyarrow.parquet.write_table(table, file)
+            # Whoever reads pages by themselves, past this library, has nothing else to verify them by.
+            pyarrow.parquet.write_table(table, file, write_page_checksum=True)
         self.schema = [Field(field.name, str(field.type)) for field in table.schema]
         self.rows = (self.rows or 0) + table.num_rows
 
