@@ -140,10 +140,8 @@ def select(
         if expected is None:
             return None  # A part of a larger object is read past the copies.
         before = store.resident(path, expected.length)
-        whole = ((0, expected.length),) if expected.length else ()
-        if columns and before < expected.length:
-            return Wanted(ref, name, path, expected, tuple(column_spans(output, name, columns)), before)
-        return Wanted(ref, name, path, expected, whole, before)
+        spans = column_spans(output, name, columns) if columns else [(0, expected.length)] if expected.length else []
+        return Wanted(ref, name, path, expected, tuple(spans), before)
 
     return [wanted for wanted in side_by_side(look, names, parallel) if wanted]
 
