@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from datalayer.errors import ConfigError, PermissionDeniedError, StoreError
 from datalayer.stores.alluxio.failures import CopyError
@@ -23,6 +23,12 @@ _LONGEST_SECONDS = 30.0
 _ALONE_SECONDS = 60.0
 
 _log = logging.getLogger("datalayer")
+
+
+class _Avoided(NamedTuple):
+    until: float
+    reason: str
+    seconds: float
 
 
 class Availability:
@@ -48,7 +54,7 @@ class Availability:
         self._next = 0.0
         self._back = -_LONGEST_SECONDS
         self._prober: threading.Thread | None = None
-        self._avoided: dict[str, tuple[float, str]] = {}
+        self._avoided: dict[str, _Avoided] = {}
 
     @property
     def good(self) -> str | None:
@@ -99,15 +105,18 @@ class Availability:
         self._good = path
 
     def avoid(self, path: str, reason: str, seconds: float) -> None:
-        """Leave the service out for one file, for a while."""
+        """Leave the service out for one file, for a while; ever longer if that is asked for again soon after."""
         with self._lock:
             now = time.monotonic()
-            self._avoided = {one: what for one, what in self._avoided.items() if what[0] > now}
-            self._avoided[path] = (now + seconds, reason)
+            self._avoided = {one: known for one, known in self._avoided.items() if known.until > now - _ALONE_SECONDS}
+            before = self._avoided.get(path)
+            if before is not None:
+                seconds = min(max(seconds, 4 * before.seconds), _ALONE_SECONDS)
+            self._avoided[path] = _Avoided(now + seconds, reason, seconds)
 
     def _avoiding(self, path: str) -> str | None:
-        until, reason = self._avoided.get(path, (0.0, ""))
-        return reason if time.monotonic() < until else None
+        known = self._avoided.get(path)
+        return known.reason if known is not None and time.monotonic() < known.until else None
 
     def _longer(self) -> float:
         return min(max(2 * self._wait, _FIRST_SECONDS), _LONGEST_SECONDS)
