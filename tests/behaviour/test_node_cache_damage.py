@@ -62,7 +62,8 @@ def test_the_bytes_are_right_whatever_happens_in_between(
                 assert data[begin:end].startswith(first)
             elif kind == "stream":
                 assert b"".join(copies.view.stream(PATH)) == data
-                path = copies.view.local_path(PATH)
+                # What was damaged behind the first byte is dropped with what was read already.
+                path = copies.view.bring(PATH)
                 assert path is not None
                 assert path.read_bytes() == data
                 file = files.enter_context(copies.view.open(PATH))

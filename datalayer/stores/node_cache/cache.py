@@ -87,7 +87,7 @@ class NodeCache(HotStore):
             if entry is None:
                 return None
             with entry:
-                if not entry.about.fits(expected) or not entry.stands():
+                if not entry.mark().about.fits(expected) or not entry.stands():
                     return None
                 return WholeFile(
                     entry.detached(),
@@ -131,7 +131,7 @@ class NodeCache(HotStore):
             entry = Entry.open(place)
             if entry is not None:
                 with entry:
-                    return stand(entry, self._folder)
+                    return stand(entry.mark(), self._folder)
             folder = self._folder.linked(path)
             return folder if folder.is_dir() else None
         except DamagedError as error:

@@ -54,13 +54,12 @@ class Entry:
         if status.st_size != HEADER + RECORD * self.about.pages:
             raise DamagedError("its records are cut short")
         self._inode = status.st_ino
-        if not 0 <= time.time() - status.st_mtime < _MARK_SECONDS:
-            os.utime(pages)
+        self._used = status.st_mtime
         _open.add(self)
 
     @classmethod
     def open(cls, place: Path) -> Entry | None:
-        """Return the entry in a place, marked as used now; None where there is none.
+        """Return the entry in a place; None where there is none.
 
         Raises:
             DamagedError: What is there is no whole entry.
@@ -70,7 +69,7 @@ class Entry:
         except FileNotFoundError:
             return None
         except OSError as error:
-            if error.errno in _NO_FOLDER:
+            if error.errno in _NO_FOLDER and os.path.lexists(place):
                 raise DamagedError("it is no folder") from error
             raise
         files = [folder]
@@ -88,6 +87,12 @@ class Entry:
             if missing:
                 raise DamagedError("a file of it is missing") from error
             raise
+
+    def mark(self) -> Self:
+        """Note that the entry is used now: what was not used for longest goes first."""
+        if not 0 <= time.time() - self._used < _MARK_SECONDS:
+            os.utime(self._pages)
+        return self
 
     def again(self) -> Entry:
         """Return this entry, open once more: it has the same locks, until both are closed."""
@@ -268,7 +273,7 @@ def write_all(file: int, parts: list[bytes], start: int) -> None:
 def _is_at(folder: int, place: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(folder), place.lstat())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

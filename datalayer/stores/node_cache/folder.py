@@ -34,7 +34,6 @@ class CacheFolder:
 
     def __init__(self, root: Path, identity: str) -> None:
         self.root = root
-        self._identity = identity
         self.store = hashlib.sha256(identity.encode()).hexdigest()[:16]
         """The store's name in the tree."""
 
@@ -63,7 +62,7 @@ class CacheFolder:
 
     def name(self, path: str) -> str:
         """Return the name of a file's entry."""
-        return hashlib.sha256(f"{self._identity}\0{path}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.store}/{path}".encode("utf-8", "surrogateescape")).hexdigest()
 
     def entry(self, path: str) -> Path:
         """Return the folder of a file's entry."""

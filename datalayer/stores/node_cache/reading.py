@@ -90,9 +90,14 @@ class Reading:
             StoreError: As for :meth:`pieces`.
             VerificationError: As for :meth:`pieces`.
         """
-        for _ in self.pieces(0, self._expected.length):
-            pass
-        return self.standing()
+        # A copy that is found damaged in the middle is dropped with its beginning, which then comes the second time.
+        for _ in range(2):
+            for _ in self.pieces(0, self._expected.length):
+                pass
+            path = self.standing()
+            if path is not None or self._is_past:
+                return path
+        return None
 
     def standing(self) -> Path | None:
         """Return where the copy stands, if it is whole."""
@@ -102,7 +107,7 @@ class Reading:
             if entry is None:
                 return None
             with entry:
-                return stand(entry, self._folder, self._expected) if entry.about.fits(self._expected) else None
+                return stand(entry.mark(), self._folder, self._expected) if entry.about.fits(self._expected) else None
         except DamagedError as error:
             self._damaged(error, entry)
             self._tell_misses()
@@ -151,7 +156,7 @@ class Reading:
             entry = Entry.open(place)
             if entry is not None:
                 if entry.about.fits(self._expected):
-                    return entry
+                    return entry.mark()
                 # Another file was there once.
                 entry.close()
                 self._room.give(drop(self._folder, place, entry))
