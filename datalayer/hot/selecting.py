@@ -69,7 +69,8 @@ def outputs_of(what: What, resolve: Callable[[TaskKey], Resolution]) -> list[Res
         ResolutionError: The attempt has no such output.
     """
     if isinstance(what, ResolvedOutput):
-        return [what]
+        # As it lies on the tiers: a job may hold a local copy of it.
+        return [what.resolution[what.key.name]]
     if isinstance(what, TaskKey):
         what = resolve(what)
     if isinstance(what, Mapping):

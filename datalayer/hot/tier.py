@@ -2,59 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from datalayer.addresses.keys import TaskKey
 from datalayer.errors import (
-    DataLayerError,
     PinnedError,
     ResolutionError,
     StoreError,
-    StoreUnavailableError,
     VerificationError,
 )
-from datalayer.hot.budget import Budget, Held, held
+from datalayer.hot.budget import Budget, Held
 from datalayer.hot.leases import LEASE, Leases, check_holder
 from datalayer.hot.ledger import Ledger, Notes, OutputRef, place_of, prefix_of
 from datalayer.hot.plan import key_of
-from datalayer.hot.selecting import LeftOut, What, copied_here, is_copied, outputs_of, paths_of, select
+from datalayer.hot.selecting import LeftOut, What, copied_here, is_copied, outputs_of
 from datalayer.hot.status import HotStatus, look
-from datalayer.hot.warming import make_copies
+from datalayer.hot.warmer import PARALLEL, Selection, Warmed, Warmer
 from datalayer.resolve.bulk import side_by_side
 from datalayer.stores.base import Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from datalayer.config import HotConfig
     from datalayer.hot.ledger import Lease
-    from datalayer.hot.warming import Made
     from datalayer.resolve.resolution import ResolvedOutput
     from datalayer.resolve.resolver import Resolver
     from datalayer.stores.base import Store
     from datalayer.stores.hot import HotStore
 
-PARALLEL = 8
-"""How many files, or parts of large ones, are warmed at once unless it is said otherwise."""
-
 _log = logging.getLogger("datalayer")
-
-
-class Warmed(NamedTuple):
-    """What became of warming."""
-
-    files: int
-    bytes: int
-    """Of those files, or of the columns of them."""
-    fetched: int
-    """Bytes of copies that were made. They can be more than were asked for: copies are made in blocks."""
-    hot: int
-    """Bytes that were copies before."""
-    evicted: tuple[str, ...]
-    """The outputs that had to make room, coldest first."""
-    left_out: tuple[LeftOut, ...]
 
 
 class HotTier:
@@ -75,6 +55,7 @@ class HotTier:
         self._budget = Budget(settings.budget_bytes, store.overhead)
         self._ledger = Ledger(home, place_of(settings.url, shared=settings.alluxio))
         self._leases = Leases(self._ledger, store, self._output)
+        self._warmer = Warmer(store, self._ledger, self._leases, self._budget, self._output)
 
     def warm(
         self,
@@ -105,7 +86,10 @@ class HotTier:
             StoreUnavailableError: The hot tier does not serve, or does not hold what it was warmed with. Readers get the cold tier's bytes.
             VerificationError: A file is not the one that was committed.
         """
-        return self._warm(what, _texts(files), _texts(columns), parallel, progress)
+        outputs, others = self._outputs(what)
+        selection = Selection(_texts(files), _texts(columns))
+        made = self._warmer.warm(outputs, self._current(), selection, parallel=parallel, progress=progress)
+        return made._replace(left_out=(*others, *made.left_out))
 
     def pin(self, what: What, holder: str, ttl: timedelta = LEASE) -> datetime:
         """Keep the copies of an output, those that are yet to be made too, from making room for others. Return when the pin ends.
@@ -164,7 +148,7 @@ class HotTier:
                     tier=Tier.HOT.value,
                 )
         for output in outputs:
-            self._drop(output)
+            self._warmer.drop(output)
         return tuple(str(OutputRef.of(output)) for output in outputs)
 
     def status(self, what: What | None = None, *, team: str | None = None) -> HotStatus:
@@ -212,21 +196,10 @@ class HotTier:
             InvalidKeyError: One is no key.
         """
         task, holders = key_of(key), [str(key_of(reader)) for reader in readers]
-        try:
-            outputs = [output for output in self._resolver.resolve(task, attempt=attempt).values() if is_copied(output)]
-        except (DataLayerError, OSError) as error:
-            self._missed("not warmed", f"{task} was not warmed after its commit", error)
-            return
-        for output in outputs:
-            try:
-                self._budget.check(OutputRef.of(output), Held(output.output.files, output.output.bytes))
-                if holders:
-                    self._leases.take(output, holders, LEASE)
-                for one in self._warm(output, None, None, PARALLEL, None).left_out:
-                    told = f"{one.output}, file {one.file!r}, was not warmed after its commit"
-                    self._missed("not warmed: no room in the budget", told, one.reason)
-            except (DataLayerError, OSError) as error:
-                self._missed("not warmed", f"{OutputRef.of(output)} was not warmed after its commit", error)
+        with self._told("not warmed", f"{task} was not warmed after its commit"):
+            for output in self._resolver.resolve(task, attempt=attempt).values():
+                if is_copied(output):
+                    self._warm_for(output, holders)
 
     def finished(self, reader: TaskKey | str, inputs: Iterable[TaskKey | str]) -> None:
         """Release what was pinned for a task that has read its inputs. What goes wrong is in the receipt and the log: leases end by themselves.
@@ -241,13 +214,11 @@ class HotTier:
         holder = str(key_of(reader))
 
         def release(key: TaskKey) -> None:
-            try:
+            with self._told("pin not taken back", f"the pin of {key} for {holder} was not taken back"):
                 for ref in self._leases.release(holder, key):
                     noted = self._ledger.of(ref)
                     if noted.warmed:
                         self._ledger.used(noted.warmed)
-            except (DataLayerError, OSError) as error:
-                self._missed("pin not taken back", f"the pin of {key} for {holder} was not taken back", error)
 
         for _ in side_by_side(release, [key_of(one) for one in inputs], PARALLEL):
             pass
@@ -256,46 +227,6 @@ class HotTier:
 
     def _current(self, prefix: str = "") -> Notes:
         return self._leases.expire(self._ledger.read(prefix))[0]
-
-    def _warm(
-        self,
-        what: What,
-        files: list[str] | None,
-        columns: list[str] | None,
-        parallel: int,
-        progress: Callable[[int, int], None] | None,
-    ) -> Warmed:
-        notes = self._current()
-        reason = self._store.unavailable()
-        if reason is not None:
-            raise StoreUnavailableError(
-                f"the hot tier does not serve: {reason}. Nothing was warmed; readers get the cold tier's bytes",
-                tier=Tier.HOT.value,
-                location=str(self._store.location()),
-            )
-        outputs, others = self._outputs(what)
-        wanted = [one for output in outputs for one in select(self._store, output, files, columns, parallel)]
-        for output in outputs:
-            ref = OutputRef.of(output)
-            sizes = [one.bytes for one in wanted if one.ref == ref]
-            self._budget.check(ref, Held(len(sizes), sum(sizes)))
-        room = self._budget.make_room(wanted, notes, datetime.now(UTC))
-        for ref in room.evict:
-            self._drop_ref(ref)
-        refs = list(dict.fromkeys(one.ref for one in room.warm))
-        for ref in refs:
-            # Before the bytes: what a process that ends in between has made is known, too.
-            copies = [(one.expected.length, max(one.before, one.bytes)) for one in room.warm if one.ref == ref]
-            self._ledger.warmed(ref, *held(ref, copies, notes))
-        for output in outputs:
-            if OutputRef.of(output) in notes.outputs:
-                # The hot tier of another machine knows nothing of a pin before somebody warms there.
-                self._leases.renew(output, notes.outputs[OutputRef.of(output)])
-        made = make_copies(self._store, room.warm, parallel, progress)
-        for ref in refs:
-            copies = [(one.wanted.expected.length, one.after) for one in made if one.wanted.ref == ref]
-            self._ledger.warmed(ref, *held(ref, copies, notes))
-        return _result(made, tuple(map(str, room.evict)), (*others, *room.left_out))
 
     def _outputs(self, what: What) -> tuple[list[ResolvedOutput], list[LeftOut]]:
         return copied_here(outputs_of(what, self._resolver.resolve))
@@ -317,28 +248,27 @@ class HotTier:
     def _output(self, ref: OutputRef) -> ResolvedOutput:
         return self._resolver.resolve(ref.key, attempt=ref.attempt)[ref.output]
 
-    def _drop(self, output: ResolvedOutput) -> None:
-        self._store.evict(paths_of(output))
-        self._ledger.forget([OutputRef.of(output)])
+    def _warm_for(self, output: ResolvedOutput, holders: list[str]) -> None:
+        ref = OutputRef.of(output)
+        with self._told("not warmed", f"{ref} was not warmed after its commit"):
+            self._budget.check(ref, Held(output.output.files, output.output.bytes))
+            if holders:
+                self._leases.take(output, holders, LEASE)
+            for one in self._warmer.warm([output], self._current()).left_out:
+                told = f"{ref}, file {one.file!r}, was not warmed after its commit"
+                self._missed("not warmed: no room in the budget", told, one.reason)
 
-    def _drop_ref(self, ref: OutputRef) -> None:
+    @contextlib.contextmanager
+    def _told(self, words: str, what: str) -> Iterator[None]:
         try:
-            self._drop(self._output(ref))
-        except (ResolutionError, VerificationError):
-            self._ledger.forget([ref])
+            yield
+        except Exception as error:  # noqa: BLE001  # whatever it is, the task has committed
+            self._missed(f"{words}: {type(error).__name__}", what, error)
 
     def _missed(self, words: str, what: str, why: object) -> None:
         # Receipts count: the same thing has the same words each time. The log has the rest.
-        kind = f": {type(why).__name__}" if isinstance(why, Exception) else ""
-        self._store.receipt.miss(Tier.HOT.value, f"{words}{kind}")
+        self._store.receipt.miss(Tier.HOT.value, words)
         _log.warning("%s: %s", what, why)
-
-
-def _result(made: list[Made], evicted: tuple[str, ...], left_out: tuple[LeftOut, ...]) -> Warmed:
-    asked = sum(one.wanted.bytes for one in made)
-    fetched = sum(max(0, one.after - one.wanted.before) for one in made)
-    hot = sum(max(0, one.wanted.bytes - max(0, one.after - one.wanted.before)) for one in made)
-    return Warmed(len(made), asked, fetched, hot, evicted, left_out)
 
 
 def _texts(given: str | Sequence[str] | None) -> list[str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from datalayer import (
     VerificationError,
 )
 from datalayer.commit.reference import pin_location
-from datalayer.hot import warming
+from datalayer.handoff.local_copy import LocalOutput
+from datalayer.hot import copying
 from datalayer.hot.columns import column_spans, merged
 from datalayer.stores.base import Store
 from datalayer.stores.memory import MemoryStore
@@ -81,6 +83,16 @@ def test_everything_that_stands_for_an_output_can_be_warmed(layer: DataLayer, fo
         form
     ]
     assert layer.hot.warm(what).bytes == (30 if "output" in form else 42)
+
+
+def test_a_local_copy_of_an_output_stands_for_it(layer: DataLayer, tmp_path: Path) -> None:
+    publish(layer, KEY, {"a": 100})
+    (tmp_path / "a").write_bytes(bytes(100))
+    local = LocalOutput(layer.resolve(KEY), "default", tmp_path)
+    assert layer.hot.warm(local).fetched == 100
+    assert layer.hot.status(local).hot == 100
+    assert layer.hot.evict(local) == (f"{KEY}@1/default",)
+    assert layer.hot.status(KEY).hot == 0
 
 
 def test_what_is_nothing_of_the_kind(layer: DataLayer) -> None:
@@ -188,7 +200,7 @@ def test_many_are_read_side_by_side_and_no_more(layer: DataLayer) -> None:
 
 
 def test_a_large_file_is_read_in_parts(layer: DataLayer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warming, "_PART", 2 * BLOCK)
+    monkeypatch.setattr(copying, "_PART", 2 * BLOCK)
     publish(layer, KEY, {"a": 9 * BLOCK})
     hot = memory_hot(layer)
     barrier = threading.Barrier(5)
@@ -226,7 +238,7 @@ def test_a_hot_tier_that_is_down_is_an_error_here(layer: DataLayer) -> None:
 def test_a_hot_tier_that_keeps_nothing_is_an_error_that_says_why(
     layer: DataLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warming, "_PATIENCE", 0.2)
+    monkeypatch.setattr(copying, "_PATIENCE", 0.2)
     publish(layer, KEY, {"a": 100, "b": 50})
     memory_hot(layer).full = True
     with pytest.raises(
@@ -379,3 +391,23 @@ def test_columns_count_what_they_brought() -> None:
         assert layer.hot.warm(KEY, columns="a").left_out == ()
     held = sum(hot_bytes(layer).values())
     assert layer.hot.status().hot == held < size
+
+
+def test_many_at_once_and_afterwards_the_budget_is_kept() -> None:
+    layer = hot_layer(budget=500)
+    for number in range(12):
+        publish(layer, key(f"t{number}"), {"f": 100})
+
+    def work(number: int) -> None:
+        layer.hot.warm(key(f"t{number % 12}"))
+        layer.hot.pin(key(f"t{number % 12}"), f"holder {number}")
+        layer.hot.status()
+        layer.hot.unpin(key(f"t{number % 12}"), f"holder {number}")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(48)))
+    assert memory_hot(layer).pinned == {}
+    publish(layer, key("last"), {"f": 100})
+    layer.hot.warm(key("last"))
+    status = layer.hot.status()
+    assert status.hot == sum(hot_bytes(layer).values()) <= 500

@@ -12,7 +12,7 @@ import pytest
 from datalayer import DataLayer, InvalidKeyError, TaskKey
 from datalayer.hot.ledger import LEDGER
 from datalayer.hot.plan import ReadPlan
-from tests.behaviour.hot import hot_layer, memory_hot
+from tests.behaviour.hot import MemoryHot, hot_layer, memory_hot
 from tests.behaviour.test_hot_pins import Clock
 
 RUN = "20130101T000000Z"
@@ -147,6 +147,23 @@ def test_what_does_not_fit_is_told_and_no_error(log: pytest.LogCaptureFixture) -
     layer.hot.committed(LATE, readers=[REPORT])
     assert f"{LATE}@1/default, file 'f', was not warmed" in log.messages[1]
     assert "the rest is pinned" in log.messages[1]
+
+
+def test_a_fault_of_ours_fails_no_task_either(
+    layer: DataLayer, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    publish(layer, EXTRACT)
+    monkeypatch.setattr(MemoryHot, "pieces", broken)
+    monkeypatch.setattr(MemoryHot, "unpin", broken)
+    layer.hot.committed(EXTRACT, readers=[LATE])
+    layer.hot.finished(LATE, [EXTRACT])
+    assert len(log.messages) == 2
+    assert {"not warmed: RuntimeError", "pin not taken back: RuntimeError"} <= set(
+        layer.receipt.by_tier()["hot"].misses
+    )
 
 
 def test_what_was_not_committed_is_told(layer: DataLayer, log: pytest.LogCaptureFixture) -> None:
