@@ -9,6 +9,8 @@ from datalayer.addresses.location import Location
 from datalayer.errors import ConfigError, InvalidKeyError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from datalayer.config import HotConfig
 
 _RPC_PORT = 19998
@@ -47,18 +49,10 @@ class AlluxioAddress(NamedTuple):
             )
         bucket, _, prefix = url.path.partition("/")
         address = cls(url, (hot.proxy or "").rstrip("/"), bucket, prefix)
-        try:
-            usable = (
-                bool(address.proxy_parts.hostname)
-                and address.proxy_parts.port != 0
-                and bool(address.masters or url.authority)
-            )
-        except ValueError:
-            usable = False
-        if not usable:
-            raise ConfigError(
-                f"hot.proxy: {hot.proxy!r} names no host and port; write http://host:39999, and alluxio://host:port in hot.url"
-            )
+        if not _names_hosts(lambda: address.masters or url.authority):
+            raise ConfigError(f"hot.url: {hot.url!r} names no master; write alluxio://host:19998/folder")
+        if not _names_hosts(lambda: address.proxy_parts.port != 0 and address.proxy_parts.hostname):
+            raise ConfigError(f"hot.proxy: {hot.proxy!r} names no host; write http://host:39999")
         return address
 
     @property
@@ -103,6 +97,13 @@ class AlluxioAddress(NamedTuple):
     @property
     def _base(self) -> str:
         return self.proxy_parts.path
+
+
+def _names_hosts(look: Callable[[], object]) -> bool:
+    try:
+        return bool(look())
+    except ValueError:  # of a port that is no number
+        return False
 
 
 def literal(path: str) -> bool:

@@ -88,14 +88,16 @@ class ProxyReader:
         mapped = s3_error(error, self._address.url.join(path), Tier.HOT)
         status, code = refusal(error)
         said = f"HTTP {status}{f', {code}' if code else ''}" if status else "it cannot be reached"
+        text = str(error)
         if isinstance(mapped, NotFoundError) and code == "NoSuchKey":
             return AbsentError("not there")
-        if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or "InvalidRangeRequest" in str(error):
+        if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or "InvalidRangeRequest" in text:
             return DamagedError("short")
         if isinstance(mapped, PermissionDeniedError):
             return denied(self._address, said)
-        if status and status < HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(mapped, TransientStoreError):
-            return no_proxy(self._address, said)
+        refused = 0 < status < HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(mapped, TransientStoreError)
+        if refused or "NotPartial" in text:
+            return no_proxy(self._address, said if refused else "a page, where a part of a file was asked for")
         if isinstance(mapped, StoreTimeoutError):
             return ServiceError("timed out", f"no answer within {self._timeout:g} s")
         return ServiceError("unavailable", "the answer broke off" if began else said, answered=began or bool(status))

@@ -49,6 +49,7 @@ class AlluxioRest:
     def __init__(self, address: AlluxioAddress, timeout: float) -> None:
         self._address = address
         self._timeout = timeout
+        self._served = False
 
     def status(self, path: str, *, sync: bool = False) -> FileStatus | None:
         """Return what Alluxio says of a path; None where it knows none.
@@ -144,6 +145,9 @@ class AlluxioRest:
     # Requests -------------------------------------------------------------------------------------------------------------------------
 
     def _try(self, path: str, verb: str, body: Mapping[str, object]) -> bool:
+        # These are answered with nothing when all is well, too.
+        if not self._served:
+            self.status("")
         try:
             self._verb(path, verb, body)
         except _Missing:
@@ -202,9 +206,11 @@ class AlluxioRest:
                 f"hot.proxy: {self._address.proxy} does not serve Alluxio's REST interface. Most likely {_NOT_SERVED}"
             )
         try:
-            return msgspec.json.decode(document, type=kind)
+            decoded = msgspec.json.decode(document, type=kind)
         except msgspec.DecodeError as error:
             raise no_proxy(self._address, str(error)) from error
+        self._served = True
+        return decoded
 
     def _unavailable(self, why: str) -> StoreUnavailableError:
         return StoreUnavailableError(
