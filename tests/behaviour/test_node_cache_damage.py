@@ -174,7 +174,7 @@ def test_a_copy_of_before_the_machine_went_down_is_compared(copies: Copies, monk
         copies.change(path, lambda file: os.pwrite(file, bytes(MIB), 5 * MIB))
         copies.data_file(path).touch()
     for module in ("about", "places"):
-        monkeypatch.setattr(f"datalayer.stores.node_cache.{module}.this_boot", lambda: bytes(16))
+        monkeypatch.setattr(f"datalayer.stores.node_cache.{module}.this_boot", lambda: b"another boot....")
     after = copies.again()
     assert after.view.local_path("whole") is None
     # The rest comes, but the half of before is not believed.

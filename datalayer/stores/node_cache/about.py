@@ -48,6 +48,12 @@ class WrongBlockError(DamagedError):
         super().__init__(f"its block {block} is not the one that was committed")
         self.begin = block * BLOCK
         """Its first byte."""
+        self.end = self.begin + BLOCK
+        """The byte after its last one, where the file is so long."""
+
+    def overlaps(self, start: int, end: int) -> bool:
+        """Whether a byte of it is among those from ``start`` to before ``end``."""
+        return max(start, self.begin) < min(end, self.end)
 
 
 class About(NamedTuple):

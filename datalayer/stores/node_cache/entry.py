@@ -146,7 +146,11 @@ class Entry:
         return data
 
     def write(self, first: int, pages: list[bytes]) -> None:
-        """Write pages that follow each other; they count once they are recorded."""
+        """Write pages that follow each other; they count once they are recorded.
+
+        Raises:
+            FileNotFoundError: Also where the entry was dropped.
+        """
         if self._writable < 0:
             self._writable = os.open("data", _WRITE, dir_fd=self._folder)
         write_all(self._writable, pages, first * PAGE)
@@ -193,12 +197,11 @@ class Entry:
         return os.fstat(self._data).st_mtime_ns
 
     def is_gone(self) -> bool:
-        """Whether the entry was dropped since it was opened."""
-        return not _is_at(self._folder, self.place)
-
-    def is_same(self, pages: os.stat_result) -> bool:
-        """Whether a file ``pages`` is this entry's."""
-        return pages.st_ino == self._inode
+        """Whether the entry was dropped since it was opened, or closed."""
+        try:
+            return (self.place / "pages").lstat().st_ino != self._inode
+        except (FileNotFoundError, NotADirectoryError):
+            return True
 
     @property
     def is_sealed(self) -> bool:
@@ -215,7 +218,7 @@ class Entry:
         os.fchmod(self._data, stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
         # A time in the past, so that a write in this very moment changes it.
         before = time.time_ns() - 1_000_000_000
-        os.utime("data", ns=(before, before), dir_fd=self._folder, follow_symlinks=False)
+        os.utime(self._data, ns=(before, before))
         self._seal = seal_of(os.fstat(self._data))
         write_all(self._pages, [self._seal], SEAL_AT)
 

@@ -37,7 +37,7 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # Far above the pages, each of which is locked by the byte of its number. Who makes room locks all bytes of an entry that goes.
 _HELD = 1 << 41
 # Only somebody who makes and removes the same thing at the same time needs another try.
-_TRIES = 8
+_TRIES = 100
 
 
 def create(folder: CacheFolder, path: str, expected: Expected) -> bool:
@@ -110,7 +110,8 @@ def stand(entry: Entry, folder: CacheFolder, expected: Expected | None = None) -
             # Written to by somebody, or before the machine went down: what the records say is not enough.
             for page, value in enumerate(known):
                 entry.read(page, value)
-        _link(entry, target)
+        if not _link(entry, target):
+            return None
         entry.seal()
     return target
 
@@ -124,7 +125,7 @@ def drop(folder: CacheFolder, place: Path, entry: Entry | None = None) -> int:
         entry: Leave it, if it is not this one any more.
     """
     with contextlib.suppress(FileNotFoundError):
-        if entry is not None and not entry.is_same((place / "pages").stat()):
+        if entry is not None and entry.is_gone():
             return 0
         # First its name in the tree: what ends in the middle leaves no name without an entry.
         _unlink(folder, place)
@@ -196,18 +197,23 @@ def join_sums(about: About, first: int, sums: list[int]) -> int:
     return value
 
 
-def _link(entry: Entry, target: Path) -> None:
+def _link(entry: Entry, target: Path) -> bool:
+    """Give an entry's data its name in the tree; False where the entry was dropped meanwhile."""
     for _ in range(_TRIES):
         try:
             entry.link(target)
         except FileExistsError:
             if entry.is_linked(target):
-                return
+                return True
             target.unlink(missing_ok=True)
         except FileNotFoundError:
-            target.parent.mkdir(0o700, parents=True, exist_ok=True)
+            if entry.is_gone():
+                return False
+            # Whoever drops the last file of a folder removes that as well, perhaps just now.
+            with contextlib.suppress(FileNotFoundError):
+                target.parent.mkdir(0o700, parents=True, exist_ok=True)
         else:
-            return
+            return True
     raise OSError(f"{target} is removed as often as it is made")
 
 

@@ -44,6 +44,7 @@ class Source:
     def __init__(self, store: Store, path: str, expected: Expected) -> None:
         self._store = store
         self._path = path
+        self.location = store.location(path)
         self.expected = expected
         self._right: set[int] = set()
         self.about = About("", path, expected.length, expected.checksum)
@@ -87,7 +88,7 @@ class Source:
     def wrong(self, begin: int, end: int, step: str) -> VerificationError:
         """Return the error of bytes that are not the committed ones."""
         return VerificationError(
-            f"{self._store.location(self._path)}: the bytes from {begin} to {end} are not the ones that were committed. {step}"
+            f"{self.location}: the bytes from {begin} to {end} are not the ones that were committed. {step}"
         )
 
     def _compare(self, block: int, sums: list[int | None]) -> None:

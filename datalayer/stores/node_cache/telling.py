@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 NOT_CACHED = "not cached"
 NO_ROOM = "no room"
 CORRUPT = "corrupt"
+DROPPED = "dropped as often as it is made"
 WAITED = "another process fetches it, and gets nowhere"
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
