@@ -72,7 +72,9 @@ def test_odd_names_are_taken_for_what_they_are(on_alluxio: OnAlluxio, layer: Dat
     assert output.spark_uris()[list(output.files).index("w?x")].startswith("s3a://")
 
 
-def test_parquet_is_read_as_a_dataset(on_alluxio: OnAlluxio, layer: DataLayer, key: TaskKey) -> None:
+def test_parquet_is_read_as_a_dataset(on_alluxio: OnAlluxio, key: TaskKey) -> None:
+    mount = on_alluxio.folder.mount
+    layer = on_alluxio.layer(**{"mount": str(mount)} if mount else {})
     table = pyarrow.table({"n": range(300_000), "text": [f"row {n}" for n in range(300_000)]})
     with layer.publish(key) as attempt:
         for part in range(3):
@@ -87,6 +89,7 @@ def test_parquet_is_read_as_a_dataset(on_alluxio: OnAlluxio, layer: DataLayer, k
     }
     assert on_alluxio.data_gets() == 0
     assert hot_receipt(layer).misses == {}
+    assert (output.local_path("part=0/data.parquet") is None) == (mount is None)
     # What FUSE shows is not mapped: its end would be that of the reader.
     assert "map" not in hot_receipt(layer).calls
 

@@ -16,6 +16,7 @@ from datalayer import DataLayer, TaskKey
 from datalayer.resolve.resolution import ResolvedOutput
 from tests.behaviour.on_alluxio import OnAlluxio, eventually, hot_receipt, published, store_of
 from tests.services.alluxio_part import AlluxioPart
+from tests.services.faults import Fault
 
 SIZE = 64 << 20
 # What the issue allows is two seconds; this only tells a reader that goes on from one that hangs, on a machine that does much else.
@@ -137,6 +138,17 @@ def test_a_reader_goes_on_when_the_proxy_hangs(
     served_again(on_alluxio, layer, output, "big.bin", data)
 
 
+def test_a_reader_does_not_put_up_with_a_trickle(on_alluxio: OnAlluxio, key: TaskKey, data: bytes) -> None:
+    layer = on_alluxio.layer()
+    output = published(layer, key, {"big.bin": data})
+    on_alluxio.warm(output)
+    # Something comes before every timeout, and all of it would take four minutes.
+    on_alluxio.proxy.script(Fault(trickle=1.0), kind="GET", path="big.bin")
+    found = b"".join(output.stream("big.bin"))
+    assert found == data
+    assert hot_receipt(layer).misses == {"timed out": 1}
+
+
 @pytest.mark.parametrize("victim", ["worker", "proxy"])
 def test_a_file_that_is_open_is_read_on(on_alluxio: OnAlluxio, key: TaskKey, data: bytes, victim: str) -> None:
     layer = on_alluxio.layer()
@@ -211,3 +223,36 @@ def test_paths_and_uris_for_others_lead_to_the_cold_tier_meanwhile(
     on_alluxio.folder.server.start()
     eventually(lambda: output.spark_uri.startswith("alluxio://"))
     assert (output.path is not None) == (mount is not None)
+
+
+@pytest.mark.parametrize("again", TEN_TIMES)
+@pytest.mark.parametrize("victim", ["worker", "master", "fuse"])
+def test_who_reads_a_mounted_file_gets_its_bytes_or_an_error_and_never_hangs(
+    on_alluxio: OnAlluxio, key: TaskKey, data: bytes, victim: str, again: int
+) -> None:
+    mount = on_alluxio.folder.mount
+    if mount is None:
+        pytest.skip("this machine has no FUSE")
+    layer = on_alluxio.layer(mount=str(mount))
+    output = published(layer, key, {"big.bin": data})
+    on_alluxio.warm(output)
+    path = output.local_path("big.bin")
+    assert path is not None
+    clock = time.monotonic()
+    # What has been read ahead may be the rest of the file; another reading is not.
+    for _ in range(2):
+        try:
+            with path.open("rb", buffering=0) as file:
+                found = file.read(8 << 20)
+                part_of(on_alluxio, victim).kill()
+                while chunk := file.read(1 << 20):
+                    found += chunk
+            assert found == data
+        except OSError:
+            break
+    assert time.monotonic() - clock < 30
+    # Our own reading is none the worse for it.
+    assert output.read_bytes("big.bin") == data
+    on_alluxio.folder.server.start()
+    eventually(lambda: output.local_path("big.bin") is not None)
+    assert path.read_bytes() == data

@@ -251,7 +251,7 @@ class _Handler(BaseHTTPRequestHandler):
                 answer.read()
                 self._answer(request, fault.replace_answer)
             else:
-                self._pass_back(request, answer, fault.truncate)
+                self._pass_back(request, answer, fault)
         finally:
             if not answer.isclosed():
                 self._upstream.close()
@@ -287,7 +287,7 @@ class _Handler(BaseHTTPRequestHandler):
         if chunked:
             upstream.send(b"0\r\n\r\n")
 
-    def _pass_back(self, request: Request, answer: HTTPResponse, truncate: int | None) -> None:
+    def _pass_back(self, request: Request, answer: HTTPResponse, fault: Fault) -> None:
         request.status = answer.status
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.getheaders():
@@ -299,15 +299,15 @@ class _Handler(BaseHTTPRequestHandler):
         if chunked:
             self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        left = truncate
+        left = fault.truncate
         while part := answer.read(_CHUNK if left is None else min(_CHUNK, left)):
+            self._wait(fault.trickle)
             request.bytes_down += len(part)
             self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
             if left is not None:
                 left -= len(part)
-        if (
-            truncate is not None or answer.length
-        ):  # scripted, or the server broke off: the client must not wait for the rest
+        # Scripted, or the server broke off: the client must not wait for the rest.
+        if fault.truncate is not None or answer.length:
             raise _Hangup
         if chunked:
             self.wfile.write(b"0\r\n\r\n")

@@ -79,5 +79,7 @@ class Fault:
     """Close the connection; the server has done its part, the client does not know."""
     replace_answer: Answer | None = None
     """Give this answer instead of the server's."""
+    trickle: float = 0.0
+    """Seconds to wait before each 256 KiB of the answer's body."""
     truncate: int | None = None
     """Pass on the answer's head and this many bytes of its body, then close the connection."""
