@@ -65,7 +65,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks", description="What the library costs beside its rivals."
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"workloads; by default all: {', '.join(WORKLOADS)}")
-    parser.add_argument("--quick", action="store_true", help="smaller sizes and fewer rounds: under three minutes")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes and fewer rounds: some eight minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was seen, every sample")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the tables as Markdown: docs/benchmarks.md")
     parser.add_argument(
