@@ -72,8 +72,8 @@ class Copies:
     @property
     def fetched(self) -> int:
         """Bytes that came from the cold store."""
-        tiers = self.receipt.by_tier()
-        return tiers["cold"].bytes_read if "cold" in tiers else 0
+        found = self.receipt.by_tier().get(self.cold.tier.value)
+        return found.bytes_read if found else 0
 
     def data_file(self, path: str) -> Path:
         """Where the bytes of the copy lie."""

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from datalayer import Config, DataLayer, TaskKey
 from datalayer.resolve.resolution import ResolvedOutput
@@ -25,6 +25,7 @@ from datalayer.stores.node_cache import serving
 # More than one page, block, and window of one; and some that are none of these.
 SIZES = {"tiny": 1000, "page": 300 << 10, "some": 1200 << 10, "more": 2500 << 10, "long": (9 << 20) + 5, "empty": 0}
 TOTAL = sum(SIZES.values())
+_Made = TypeVar("_Made")
 _REPORT_EVERY = 5
 _STUCK_SECONDS = 120.0
 
@@ -105,10 +106,9 @@ class ThroughSimpleCache:
         return found == data[start:]
 
 
-def touch_all(pipe: Connection, make: Callable[[], Toucher], seed: int) -> None:
-    """Read every file once, when told to, each whole; report whether all were right."""
+def touch_all(pipe: Connection, make: Callable[[], ThroughLayer], seed: int) -> None:
+    """Read every file once, when told to, each whole; report which were wrong, the misses, and whether the folder has a path."""
     toucher = make()
-    assert isinstance(toucher, ThroughLayer)
     names = list(SIZES)
     random.Random(seed).shuffle(names)
     expected = {name: content(name) for name in names}
@@ -153,11 +153,11 @@ class _Listing(logging.Handler):
         self._messages.append(record.getMessage())
 
 
-class Crowd:
+class Crowd(Generic[_Made]):
     """Context manager: many processes that do one thing, forked from a clean one that has loaded everything."""
 
     def __init__(
-        self, run: Callable[[Connection, Callable[[], Toucher], int], None], make: Callable[[], Toucher], size: int
+        self, run: Callable[[Connection, Callable[[], _Made], int], None], make: Callable[[], _Made], size: int
     ) -> None:
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([__name__, "obstore.store", "pyarrow.fs", "s3fs"])
