@@ -60,7 +60,7 @@ def jars_dir() -> Path:
     Raises:
         ConfigError: Maven or Java is missing, or the jars could not be fetched.
     """
-    return _fetched(pom(), ["copy-dependencies"], "Spark's jars")
+    return fetched("jars", pom(), ["copy-dependencies"], "Spark's jars")
 
 
 def alluxio_jar() -> Path:
@@ -70,10 +70,22 @@ def alluxio_jar() -> Path:
         ConfigError: Maven or Java is missing, or the jar could not be fetched.
     """
     copy = ["copy", f"-Dartifact=org.alluxio:{_ALLUXIO_CLIENT}:{ALLUXIO}"]
-    return _fetched(alluxio_pom(), copy, "the jar of Alluxio's client") / f"{_ALLUXIO_CLIENT}-{ALLUXIO}.jar"
+    return fetched("jars", alluxio_pom(), copy, "the jar of Alluxio's client") / f"{_ALLUXIO_CLIENT}-{ALLUXIO}.jar"
 
 
-def _fetched(project: str, goal: list[str], what: str) -> Path:
+def fetched(place: str, project: str, goal: list[str], what: str) -> Path:
+    """Return a folder of jars, fetched with Maven the first time and kept in the cache for every later one.
+
+    Args:
+        place: Folder of the cache.
+        project: The text of the pom.xml.
+        goal: Of Maven's dependency plugin, and its options.
+        what: The jars, for errors.
+
+    Raises:
+        ConfigError: Maven or Java is missing, or the jars could not be fetched.
+    """
+
     def fetch(folder: Path) -> None:
         for program, package in (("java", "openjdk-17-jre-headless"), ("mvn", "maven")):
             if shutil.which(program) is None:
@@ -91,7 +103,7 @@ def _fetched(project: str, goal: list[str], what: str) -> Path:
                 f"see that it reaches its repository: {(done.stdout + done.stderr)[-2000:]}"
             )
 
-    return made_once(f"jars/{hashlib.sha256(project.encode()).hexdigest()[:16]}", fetch)
+    return made_once(f"{place}/{hashlib.sha256(project.encode()).hexdigest()[:16]}", fetch)
 
 
 def _project(coordinates: tuple[str, str, str], dependencies: str) -> str:

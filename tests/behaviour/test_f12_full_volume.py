@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from datalayer import Config, DataLayer, NotPublishedError, TaskKey
 from datalayer.addresses.location import Location
 from datalayer.errors import DataLayerError, PermissionDeniedError, StoreError, StoreFullError, StoreUnavailableError
 from datalayer.stores.volume import VolumeStore
+from tests.behaviour.small_disk import small_disk
 
 MIB = 1 << 20
 
@@ -22,17 +22,8 @@ MIB = 1 << 20
 @pytest.fixture
 def small_volume(tmp_path: Path) -> Iterator[Path]:
     """A mounted file system of 4 MiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "datalayer-test", str(folder)]
-    try:
-        done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("missing machine part: the program mount")
-    if done.returncode:
-        pytest.skip(f"missing machine part: the right to mount a tmpfs ({done.stderr.strip()})")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with small_disk(tmp_path / "small", 4) as folder:
+        yield folder
 
 
 def store_in(folder: Path) -> VolumeStore:

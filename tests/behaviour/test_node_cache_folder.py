@@ -8,7 +8,6 @@ import logging
 import os
 import resource
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,25 +15,17 @@ import pytest
 
 from datalayer.errors import ConfigError
 from tests.behaviour.copies import MIB, Copies, on_disk, some_bytes
+from tests.behaviour.small_disk import small_disk
 
 SIZE = 10 * MIB + 777
 DATA = some_bytes(SIZE)
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A mounted file system of 6 MiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=6m,mode=700", "datalayer-test", str(folder)]
-    try:
-        done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("missing machine part: the program mount")
-    if done.returncode:
-        pytest.skip(f"missing machine part: the right to mount a tmpfs ({done.stderr.strip()})")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with small_disk(tmp_path / "small", 6) as folder:
+        yield folder
 
 
 def commit(copies: Copies) -> Copies:
@@ -51,8 +42,8 @@ def entries(copies: Copies) -> list[str]:
 
 
 @pytest.mark.parametrize("path", ["large", "middle"])
-def test_f12_a_full_disk_is_no_failure_of_a_read(small_disk: Path, caplog: pytest.LogCaptureFixture, path: str) -> None:
-    copies = commit(Copies(small_disk / "cache"))
+def test_f12_a_full_disk_is_no_failure_of_a_read(disk: Path, caplog: pytest.LogCaptureFixture, path: str) -> None:
+    copies = commit(Copies(disk / "cache"))
     with caplog.at_level(logging.WARNING, "datalayer"):
         for _ in range(2):
             assert b"".join(copies.view.stream(path)) == DATA[: copies.files[path].length]
@@ -68,9 +59,9 @@ def test_f12_a_full_disk_is_no_failure_of_a_read(small_disk: Path, caplog: pytes
     assert copies.hot.misses == {"cache folder full": 2, "not cached": 1}
 
 
-def test_f12_a_full_disk_makes_the_cache_give_room_back(small_disk: Path) -> None:
+def test_f12_a_full_disk_makes_the_cache_give_room_back(disk: Path) -> None:
     """Its disk is smaller than its budget: what is not used goes all the same."""
-    copies = commit(Copies(small_disk / "cache"))
+    copies = commit(Copies(disk / "cache"))
     for number in [*range(8)] * 3:
         assert copies.view.get(f"f{number}")[0] == DATA[number * 1000 :][:MIB]
     there = [number for number in range(8) if copies.resident(f"f{number}")]
@@ -79,10 +70,8 @@ def test_f12_a_full_disk_makes_the_cache_give_room_back(small_disk: Path) -> Non
     assert copies.hot.misses["cache folder full"] < copies.hot.misses["not cached"]
 
 
-def test_f12_a_write_to_a_full_disk_is_whole_on_the_cold_store(
-    small_disk: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    copies = commit(Copies(small_disk / "cache"))
+def test_f12_a_write_to_a_full_disk_is_whole_on_the_cold_store(disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    copies = commit(Copies(disk / "cache"))
     with caplog.at_level(logging.WARNING, "datalayer"):
         for _ in range(2):
             with copies.cache.through.writer("new") as writer:
