@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections import defaultdict
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
@@ -35,12 +36,12 @@ class Receipt:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._tiers: dict[str, TierReceipt] = {}
+        self._tiers: defaultdict[str, TierReceipt] = defaultdict(TierReceipt)
 
     def count(self, tier: str, verb: str, *, calls: int = 1, read: int = 0, written: int = 0) -> None:
         """Add to a tier's counters."""
         with self._lock:
-            receipt = self._tiers.setdefault(tier, TierReceipt())
+            receipt = self._tiers[tier]
             if calls:
                 receipt.calls[verb] = receipt.calls.get(verb, 0) + calls
             receipt.bytes_read += read
@@ -49,19 +50,19 @@ class Receipt:
     def hit(self, tier: str, size: int) -> None:
         """Note bytes that came from copies."""
         with self._lock:
-            self._tiers.setdefault(tier, TierReceipt()).bytes_hit += size
+            self._tiers[tier].bytes_hit += size
 
     def miss(self, tier: str, reason: str) -> None:
         """Note that a tier of copies passed a read on, and why."""
         with self._lock:
-            misses = self._tiers.setdefault(tier, TierReceipt()).misses
+            misses = self._tiers[tier].misses
             misses[reason] = misses.get(reason, 0) + 1
 
     def add(self, tiers: Mapping[str, TierReceipt]) -> None:
         """Add what another receipt counted."""
         with self._lock:
             for tier, other in tiers.items():
-                mine = self._tiers.setdefault(tier, TierReceipt())
+                mine = self._tiers[tier]
                 mine.bytes_read += other.bytes_read
                 mine.bytes_written += other.bytes_written
                 mine.bytes_hit += other.bytes_hit
@@ -84,7 +85,7 @@ class Receipt:
     def by_tier(self) -> dict[str, TierReceipt]:
         """Return a copy of the counters."""
         with self._lock:
-            return copy.deepcopy(self._tiers)
+            return copy.deepcopy(dict(self._tiers))
 
 
 class CountingStore(WrappingStore):

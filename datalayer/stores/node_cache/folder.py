@@ -67,7 +67,7 @@ class CacheFolder:
     def entry(self, path: str) -> Path:
         """Return the folder of a file's entry."""
         name = self.name(path)
-        return self.root / "objects" / name[:2] / name
+        return self.root.joinpath("objects", name[:2], name)
 
     def pin(self, name: str) -> Path:
         """Return the file that pins an entry."""
@@ -75,7 +75,7 @@ class CacheFolder:
 
     def linked(self, path: str, store: str | None = None) -> Path:
         """Return where a whole file, or a folder, stands in the tree."""
-        return self.root / "tree" / (store or self.store) / path
+        return self.root.joinpath("tree", store or self.store, path)
 
     def passing(self, kind: str) -> Path:
         """Return a new name in ``staging`` or ``trash``, which is made."""

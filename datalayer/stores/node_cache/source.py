@@ -13,6 +13,7 @@ from datalayer.stores.node_cache.places import join_sums
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from datalayer.addresses.location import Location
     from datalayer.stores.base import Expected, Store
     from datalayer.stores.node_cache.entry import Entry
 
@@ -44,10 +45,14 @@ class Source:
     def __init__(self, store: Store, path: str, expected: Expected) -> None:
         self._store = store
         self._path = path
-        self.location = store.location(path)
         self.expected = expected
         self._right: set[int] = set()
         self.about = About("", path, expected.length, expected.checksum)
+
+    @property
+    def location(self) -> Location:
+        """Where it lies."""
+        return self._store.location(self._path)
 
     def groups(self, first: int, end: int) -> Generator[Group, None, None]:
         """Yield the pages from ``first`` to before ``end``, from one stream.

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from datalayer.stores.counting import Receipt
     from datalayer.stores.node_cache.folder import CacheFolder
 
@@ -53,10 +56,9 @@ class Telling:
         self._tier = tier
         self._folder = folder
         self._warned: set[str] = set()
-
-    def hit(self, size: int) -> None:
-        """Count bytes that came from a copy."""
-        self._receipt.hit(self._tier, size)
+        # Called for each piece that is read.
+        self.hit: Callable[[int], None] = partial(receipt.hit, tier)
+        """Counts bytes that came from a copy."""
 
     def miss(self, reason: str) -> None:
         """Count a read that went to the cold store."""

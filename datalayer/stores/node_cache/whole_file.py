@@ -37,11 +37,12 @@ class WholeFile(PositionedFile):
         self._otherwise = pieces
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        view = memoryview(buffer).cast("B")
         start = self._position
-        view = view[: max(0, self._size - start)]
-        if not view.nbytes:
-            return 0
+        view = memoryview(buffer).cast("B")
+        if len(view) > self._size - start:
+            view = view[: max(0, self._size - start)]
+            if not view:
+                return 0
         try:
             got = os.preadv(self._file, [view], start)
             stands = os.fstat(self._file).st_mtime_ns == self._changed_at
