@@ -206,6 +206,8 @@ def test_paths_and_uris_for_others_lead_to_the_cold_tier_meanwhile(
 ) -> None:
     mount = on_alluxio.folder.mount
     layer = on_alluxio.layer(**{"mount": str(mount)} if mount else {})
+    empty = published(layer, TaskKey("t", "d", "empty", "20130101T000000Z"), {"a=1/empty.csv": b""})
+    assert empty.spark_uri.startswith(f"{on_alluxio.folder.url}/")
     output = published(layer, key, {"a.csv": b"a,b\n1,2\n"})
     assert output.spark_uri.startswith(f"{on_alluxio.folder.url}/")
     if mount:

@@ -71,6 +71,23 @@ class AlluxioRest:
         except _Missing:
             return []
 
+    def compare(self, path: str, seconds: float) -> bool:
+        """Have Alluxio look at S3 for a file, or for all below a folder: copies of what is another file there now are dropped.
+
+        Args:
+            path: The path, below the hot folder.
+            seconds: How long to wait: S3 lists a large folder for longer than a reader may wait for an answer.
+
+        Returns:
+            Whether it knows the path then.
+        """
+        body = {"recursive": True, "loadMetadataOnly": True, "commonOptions": {"syncIntervalMs": 0}}
+        try:
+            self._verb(path, "list-status", body, seconds)
+        except _Missing:
+            return False
+        return True
+
     def free(self, path: str) -> None:
         """Drop the copies of a file, or of all below a folder. The pins on them end."""
         self._try(path, "free", {"recursive": True, "forced": True})
@@ -96,12 +113,11 @@ class AlluxioRest:
             connection.close()
         return Usage(capacity.used, capacity.total)
 
-    def read_one_byte(self, path: str, seconds: float | None = None) -> None:
+    def read_one_byte(self, path: str) -> None:
         """Find out whether the bytes of a committed file come through: the first of them is asked for.
 
         Args:
             path: The file. Where it has been deleted, Alluxio saying so will do.
-            seconds: How long to wait; by default as long as for everything.
 
         Raises:
             ServiceError: They do not.
@@ -110,9 +126,7 @@ class AlluxioRest:
             "Authorization": f"AWS4-HMAC-SHA256 Credential={user()}/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
         }
         try:
-            answer = self._ask(
-                "GET", self._address.object_target(path), None, {"Range": "bytes=0-0", **headers}, seconds
-            )
+            answer = self._ask("GET", self._address.object_target(path), None, {"Range": "bytes=0-0", **headers})
         except StoreError as error:
             raise ServiceError(
                 "timed out" if isinstance(error, StoreTimeoutError) else "unavailable", str(error)
@@ -154,11 +168,11 @@ class AlluxioRest:
             return False
         return True
 
-    def _verb(self, path: str, verb: str, body: Mapping[str, object]) -> bytes:
-        return self._request("POST", self._address.verb_target(path, verb), msgspec.json.encode(body))
+    def _verb(self, path: str, verb: str, body: Mapping[str, object], seconds: float | None = None) -> bytes:
+        return self._request("POST", self._address.verb_target(path, verb), msgspec.json.encode(body), seconds)
 
-    def _request(self, method: str, target: str, body: bytes | None = None) -> bytes:
-        answer = self._ask(method, target, body, {"Content-Type": "application/json"} if body else {}, None)
+    def _request(self, method: str, target: str, body: bytes | None = None, seconds: float | None = None) -> bytes:
+        answer = self._ask(method, target, body, {"Content-Type": "application/json"} if body else {}, seconds)
         if answer.status == HTTPStatus.OK:
             return answer.body
         said = f"HTTP {answer.status}"
@@ -175,9 +189,9 @@ class AlluxioRest:
         raise self._unavailable(f"it answered {said} {error.message}".strip())
 
     def _ask(
-        self, method: str, target: str, body: bytes | None, headers: dict[str, str], seconds: float | None
+        self, method: str, target: str, body: bytes | None, headers: dict[str, str], seconds: float | None = None
     ) -> _Answer:
-        limit = self._timeout if seconds is None else min(seconds, self._timeout)
+        limit = self._timeout if seconds is None else seconds
         until = time.monotonic() + limit
         parts = self._address.proxy_parts
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
