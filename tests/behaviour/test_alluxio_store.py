@@ -165,6 +165,25 @@ def test_a_path_of_this_machine_is_one_below_the_mount(on_alluxio: OnAlluxio, ke
     assert output.read_bytes("emoji 👩.bin") == b"e"
 
 
+@pytest.mark.parametrize("shown", ["a file", "its folder"])
+def test_engines_find_no_copies_of_what_lay_there_before(on_alluxio: OnAlluxio, key: TaskKey, shown: str) -> None:
+    def through_alluxio() -> bytes:
+        layer = on_alluxio.layer()
+        output = layer.resolve(key)["default"]
+        uri = output.spark_uris()[0] if shown == "a file" else output.spark_uri
+        assert uri.startswith("alluxio://")
+        return b"".join(store_of(layer)._proxy.read(output.store_path("deep/a.bin")[1], 100_000, 0, 100_000))
+
+    before, after = os.urandom(100_000), os.urandom(100_000)
+    on_alluxio.warm(published(on_alluxio.layer(), key, {"deep/a.bin": before}))
+    assert through_alluxio() == before
+    # The root is emptied and used again: the same attempt, with other bytes.
+    cold = on_alluxio.layer().home
+    cold.delete([info.path for info in cold.list("")])
+    published(on_alluxio.layer(write_type="THROUGH"), key, {"deep/a.bin": after})
+    assert through_alluxio() == after
+
+
 @pytest.mark.parametrize("folder", ["there", "not there"])
 def test_a_folder_that_fuse_does_not_show_is_no_mount(
     on_alluxio: OnAlluxio, key: TaskKey, tmp_path: os.PathLike[str], folder: str, caplog: pytest.LogCaptureFixture

@@ -84,6 +84,20 @@ def test_a_folder_that_is_mounted_elsewhere(on_alluxio: OnAlluxio, key: TaskKey)
         refused(layer, output, ConfigError, folder.url, f"s3://{other}/elsewhere", f"s3://{on_alluxio.bucket}/root")
 
 
+def test_engines_are_not_sent_to_the_same_paths_of_another_bucket(on_alluxio: OnAlluxio, key: TaskKey) -> None:
+    layer = on_alluxio.layer()
+    path = output_of(layer, key).store_path("a.bin")[1]
+    other = on_alluxio.server.new_bucket()
+    with on_alluxio.server.client() as client, on_alluxio.folder.server.mount(other, "elsewhere") as folder:
+        client.put_object(Bucket=other, Key=f"elsewhere/{path}", Body=b"another deployment's")
+        layer = on_alluxio.layer(url=folder.url, mount=folder.mount and str(folder.mount))
+        for ask in (
+            (layer.hot_store.spark_uri, layer.hot_store.local_path) if folder.mount else [layer.hot_store.spark_uri]
+        ):
+            with pytest.raises(ConfigError, match=f"s3://{other}/elsewhere.*s3://{on_alluxio.bucket}/root"):
+                ask(path)
+
+
 @pytest.mark.parametrize(
     "verb",
     [

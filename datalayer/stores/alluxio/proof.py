@@ -55,7 +55,7 @@ class Proof:
         Raises:
             ConfigError: As for :meth:`look_again`.
         """
-        return self._out_of_service(path)
+        return self._out_of_service(path) or self._outdated(path)
 
     def _out_of_service(self, path: str) -> str | None:
         if time.monotonic() < self._until:
