@@ -37,8 +37,9 @@ def reads_alluxio(config: Config) -> bool:
 def client_conf() -> dict[str, str]:
     """Return the settings of Alluxio's client, in its own words.
 
-    By default it waits two minutes for a master and five for a worker, at each try. Here a task fails 3 to 6 seconds after a server was killed,
-    so that four failures in a row (``spark.task.maxFailures``) end a job within 30 seconds. Its next attempt reads from S3.
+    By default it waits two minutes for a master and five for a worker, at each try of a task. Here a try fails 3 to 4 seconds after a server was
+    killed, and after 5, the first one after 13, where it hangs: four in a row (``spark.task.maxFailures``) end a job within 30 seconds. Its
+    next attempt reads from S3.
     """
     return {
         # A server that is gone refuses connections: these say for how long it is tried again.
@@ -51,6 +52,10 @@ def client_conf() -> dict[str, str]:
         "alluxio.network.connection.auth.timeout": "3s",
         "alluxio.user.network.rpc.keepalive.time": "10s",
         "alluxio.user.network.rpc.keepalive.timeout": "3s",
+        "alluxio.network.connection.health.check.timeout": "2s",
+        # Whoever gives up on such a server waits for its connection to end in good order, and has others wait for that.
+        "alluxio.network.connection.shutdown.graceful.timeout": "500ms",
+        "alluxio.network.connection.shutdown.timeout": "500ms",
         # The budget counts each copy once: no second one on the worker that happens to be near.
         "alluxio.user.file.passive.cache.enabled": "false",
         # A thread for each file system that reports to a master, and complains for as long as there is none.

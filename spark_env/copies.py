@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
@@ -12,7 +13,8 @@ from datalayer.errors import DataLayerError, StoreUnavailableError, TransientSto
 from datalayer.resolve.bulk import side_by_side
 from datalayer.stores.base import Tier
 from spark_env.alluxio import SCHEME, is_local
-from spark_env.failures import is_missing_file, reason, spark_failure, words
+from spark_env.failures import is_missing_file, reason, spark_errors, spark_failure, words
+from spark_env.statistics import count, moved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from datalayer.commit.manifest import Entry
+    from datalayer.layer import DataLayer
     from datalayer.resolve.resolution import ResolvedOutput
     from datalayer.stores.hot import HotStore
 
@@ -42,25 +45,14 @@ class LocalCopies(NamedTuple):
     """As URIs, in the entries' order."""
 
 
-class _Known(NamedTuple):
-    store: HotStore
-    prefix: str
-    """What the URIs of its copies begin with."""
-
-
 # One Spark runs in a process, whichever layers it reads for. So it is with what it reads, and how.
-_known: dict[str, _Known] = {}
+_known: list[weakref.ref[HotStore]] = []
 _held: dict[Path, contextlib.ExitStack] = {}
 
 
 def remember(store: HotStore) -> None:
     """Have failures of Spark's reads from a store of copies explained."""
-    url = getattr(store, "url", None)
-    if url is None:
-        folder = store.local_path("")
-        url = f"file:{folder}" if folder else None
-    if url is not None:
-        _known[url] = _Known(store, f"{url}/")
+    _known[:] = [weakref.ref(store), *(one for one in _known if one() not in {None, store})]
 
 
 def local_copies(session: SparkSession, output: ResolvedOutput, entries: Sequence[Entry]) -> LocalCopies | None:
@@ -101,7 +93,7 @@ def explained(error: BaseException) -> TransientStoreError | None:
     outage = _OUTAGE.search(text)
     if outage is not None:
         return _unavailable(text, outage[1])
-    for store, prefix in _known.values():
+    for store, prefix in _stores():
         uri = next((uri for uri in named if uri.startswith(prefix)), None)
         if uri is not None:
             return _unreadable(store, uri, uri.removeprefix(prefix), failure)
@@ -109,8 +101,13 @@ def explained(error: BaseException) -> TransientStoreError | None:
 
 
 @contextlib.contextmanager
-def explaining() -> Iterator[None]:
-    """Have an exception that ends the block explained, where a copy is to blame, and release copies at its end."""
+def watching(session: SparkSession, layer: DataLayer) -> Iterator[None]:
+    """Watch what Spark reads for a layer while the block runs.
+
+    Where a copy is to blame for an exception that ends it, another one says so. What Spark moved is in the receipt then, and the copies that
+    were held for it are not any more.
+    """
+    before = moved(session)
     try:
         yield
     except Exception as error:
@@ -120,6 +117,9 @@ def explaining() -> Iterator[None]:
         raise told from error
     finally:
         release()
+        # The JVM may be gone by now.
+        with contextlib.suppress(*spark_errors(), OSError):
+            count(layer, before, moved(session))
 
 
 def _hold(output: ResolvedOutput, name: str) -> Path | None:
@@ -133,11 +133,18 @@ def _hold(output: ResolvedOutput, name: str) -> Path | None:
     return where
 
 
+def _stores() -> list[tuple[HotStore, str]]:
+    """Return the stores, the one that was remembered last first, with what the URIs of their copies begin with."""
+    alive = [store for one in _known if (store := one()) is not None]
+    urls = [(store, getattr(store, "url", None) or f"file://{store.local_path('')}") for store in alive]
+    return [(store, f"{url}/") for store, url in urls]
+
+
 def _unavailable(text: str, cause: str) -> TransientStoreError | None:
-    services = [known for known in _known.values() if known.prefix.startswith(f"{SCHEME}:")]
+    services = [(store, prefix) for store, prefix in _stores() if prefix.startswith(f"{SCHEME}:")]
     if not services:
         return None
-    store, prefix = next((one for one in services if one.prefix in text), services[-1])
+    store, prefix = next((one for one in services if one[1] in text), services[0])
     store.receipt.miss(Tier.HOT.value, "unavailable")
     return StoreUnavailableError(
         f"Alluxio did not serve Spark, which read {prefix.rstrip('/')} ({cause[:_LONGEST_CAUSE].strip()}). "

@@ -73,11 +73,11 @@ def session(task: Task | DataLayer, **conf: str) -> SparkSession:
         alluxio.prepare(spark)
     if Tier.HOT in layer.design.reads:
         copies.remember(layer.hot_store)
-        if not isinstance(task, DataLayer):
-            task.during(copies.explaining())
     _leave_no_crc_files(spark)
     for bucket, place in places.items():
         _reach(spark, bucket, {name: value for name, value in place.items() if f"{_HADOOP}{name}" not in conf})
+    if not isinstance(task, DataLayer):
+        task.during(copies.watching(spark, layer))
     return spark
 
 
