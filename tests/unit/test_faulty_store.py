@@ -78,6 +78,7 @@ def test_every_call_is_one_of_the_verbs() -> None:
         lambda: store.get_range("a", 0, 1),
         lambda: store.open("a"),
         lambda: store.stream("a"),
+        lambda: store.stream_range("a", 0, 1),
         lambda: store.put("b", b""),
         lambda: store.put_exclusive("c", b""),
         lambda: store.compare_and_put("a", b"", version),
