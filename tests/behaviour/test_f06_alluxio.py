@@ -107,8 +107,10 @@ def test_a_reader_goes_on_when_one_is_killed(
     assert store_of(layer).unavailable() is not None
     assert len(outages(log)) == 1
     # What is resolved meanwhile is served by the cold tier at once.
+    passed_over = hot_receipt(layer).misses.get("unavailable", 0)
     elsewhere = layer.resolve(other)["default"]
     assert (elsewhere.tier.value, [miss.tier.value for miss in elsewhere.misses]) == ("cold", ["hot"])
+    assert hot_receipt(layer).misses["unavailable"] == passed_over + 1
     served_again(on_alluxio, layer, output, "small.txt", b"small")
     assert store_of(layer).unavailable() is None
     assert output.read_bytes("big.bin") == data

@@ -260,6 +260,19 @@ def test_an_object_that_was_replaced_under_alluxios_back_is_never_served_stale(
         assert output.read_bytes("a") == right
 
 
+def test_a_copy_of_another_length_is_not_read_even_where_nothing_else_is_known(
+    on_alluxio: OnAlluxio, key: TaskKey, unverified: Callable[..., None]
+) -> None:
+    output = published(on_alluxio.layer(), key, {"a": b"right"})
+    unverified(output, checksum=False)
+    layer = on_alluxio.layer()
+    store, path = layer.resolve(key)["default"].store_path("a")
+    with replaced(on_alluxio, path, b"longer"):
+        assert on_alluxio.folder.status(path)["length"] == 6
+    assert store.get_range(path, 0, 5) == b"right"
+    assert hot_receipt(layer).misses == {"of another length": 1}
+
+
 def test_a_copy_of_what_is_gone_from_s3_is_still_what_was_committed(
     on_alluxio: OnAlluxio, output: ResolvedOutput, data: bytes
 ) -> None:
