@@ -252,13 +252,21 @@ class _HotFile(PositionedFile):
             if not self._rest:
                 if self._next == self._end:
                     break
-                self._rest = memoryview(next(self._pieces))
+                self._rest = memoryview(self._piece())
             part = self._rest[: wanted - done]
             view[done : done + len(part)] = part
             self._rest = self._rest[len(part) :]
             done += len(part)
             self._next += len(part)
         return self.advance(done)
+
+    def _piece(self) -> bytes:
+        try:
+            return next(self._pieces)
+        except BaseException:
+            # A generator that has failed has ended. Who reads on asks again.
+            self._end = self._next
+            raise
 
     def _begin(self, length: int) -> None:
         if self._position != self._next:

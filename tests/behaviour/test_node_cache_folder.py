@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -145,6 +146,19 @@ def test_f12_an_error_at_any_call_fails_no_read(
         assert after_that.view.local_path(path) is not None
 
 
+def test_a_process_that_can_start_no_thread_reads_past_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = commit(Copies(tmp_path / "cache"))
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert copies.view.get("large")[0] == DATA
+    assert copies.hot.misses == {"cache folder not usable": 1}
+
+
 def test_a_folder_that_vanishes_is_made_again(tmp_path: Path) -> None:
     copies = commit(Copies(tmp_path / "cache"))
     assert copies.view.get("f0")[0] == DATA[:MIB]
@@ -179,3 +193,15 @@ def test_a_folder_that_others_may_write_to_by_now_is_not_read(tmp_path: Path, ca
     assert "others may write" in caplog.text
     with pytest.raises(ConfigError, match="others may write to the cache folder"):
         copies.again()
+
+
+def test_what_is_written_does_not_suffer_from_such_a_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    copies = commit(Copies(tmp_path / "cache"))
+    copies.folder.chmod(0o777)
+    with caplog.at_level(logging.WARNING, "datalayer"):
+        copies.cache.through.put("at once", DATA)
+        with copies.cache.through.writer("in pieces") as writer:
+            writer.write(DATA)
+    assert copies.cold.get("at once")[0] == copies.cold.get("in pieces")[0] == DATA
+    assert entries(copies) == []
+    assert "others may write" in caplog.text

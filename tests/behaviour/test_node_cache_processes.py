@@ -135,6 +135,21 @@ def test_one_who_is_stopped_holds_others_up_for_so_long_only(
     assert copies.again().view.local_path(PATH) is not None
 
 
+def test_one_who_is_stopped_is_waited_for_once(
+    copies: Copies, stuck: tuple[Crowd[Copies], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd, _ = stuck
+    os.kill(pid(crowd), signal.SIGSTOP)
+    monkeypatch.setattr(serving, "_PATIENCE_SECONDS", 3.0)
+    begun = time.monotonic()
+    for at in range(5 * MIB, 15 * MIB, MIB):
+        assert copies.view.get_range(PATH, at, 1000) == DATA[at : at + 1000]
+    # Each of them waiting would be ten times as long.
+    assert 3 <= time.monotonic() - begun < 15
+    assert copies.hot.misses == {"another process fetches it, and gets nowhere": 10}
+    os.kill(pid(crowd), signal.SIGCONT)
+
+
 def test_one_who_waits_sees_that_the_other_gets_on(
     copies: Copies, stuck: tuple[Crowd[Copies], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +201,19 @@ def test_a_forked_child_reads_and_fetches(copies: Copies) -> None:
     assert in_child(act) == 0
     assert begun + b"".join(pieces) == DATA
     assert copies.view.local_path(PATH) is not None
+
+
+@pytest.mark.parametrize("size", [SIZE, 5 * MIB], ids=["by a thread", "at once"])
+def test_a_forked_child_reads_on(copies: Copies, size: int) -> None:
+    pieces = copies.cache.pieces(PATH, copies.files[PATH], 0, size)
+    begun = next(pieces)
+
+    def act() -> None:
+        signal.alarm(60)  # Nobody else would end it.
+        assert begun + b"".join(pieces) == DATA[:size]
+
+    assert in_child(act) == 0
+    assert begun + b"".join(pieces) == DATA[:size]
 
 
 # What Python tells of its calls; each is a place where a process may end.

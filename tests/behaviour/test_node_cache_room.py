@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from datalayer.stores.node_cache import locks, room
 from tests.behaviour.copies import MIB, PAGE, Copies, on_disk, some_bytes
 
 DATA = some_bytes(8 * MIB)
@@ -160,6 +161,25 @@ def test_room_that_is_used_up_in_the_middle_of_a_long_read(tmp_path: Path) -> No
     assert copies.cache.usage().held <= 25 * MIB
     # What is there of it serves, and the rest comes past the cache again.
     assert b"".join(copies.again().view.stream("long")) == data
+
+
+def test_one_who_is_stopped_making_room_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_WAIT_SECONDS", 5.0)
+    copies = cache_of(tmp_path, 3)
+    read(copies, 0, 1, 2)
+    other = os.open(copies.folder / "held", os.O_RDWR)
+    try:
+        assert locks.take(other, room._MAKING_ROOM)
+        begun = time.monotonic()
+        read(copies, *range(3, 12))
+        # Each of them waiting would be nine times as long.
+        assert 5 <= time.monotonic() - begun < 20
+        assert copies.hot.misses == {"not cached": 3, "no room": 9}
+        locks.release(other)
+        read(copies, 3)
+        assert 3 in whole(copies)
+    finally:
+        os.close(other)
 
 
 def test_what_killed_processes_left_is_cleared_away(tmp_path: Path) -> None:

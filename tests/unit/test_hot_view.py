@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datalayer.errors import NotFoundError, VerificationError
+from datalayer.errors import NotFoundError, StoreUnavailableError, VerificationError
 from datalayer.stores import hot
 from datalayer.stores.base import Expected, Tier
 from datalayer.stores.counting import CountingStore, Receipt
@@ -119,3 +119,28 @@ def test_reading_on_asks_for_ever_more_and_jumping_for_little() -> None:
     receipt = store.receipt.by_tier()["hot"]
     assert receipt.calls == {"open": 1}
     assert receipt.bytes_read == 60 * 32 + 32
+
+
+def test_a_file_that_failed_once_is_read_on_from_where_it_stands() -> None:
+    class Failing(Pieces):
+        left = 0
+
+        def pieces(self, path: str, expected: Expected, start: int, end: int) -> Iterator[bytes]:
+            for piece in super().pieces(path, expected, start, end):
+                if self.left == 0:
+                    self.left = 5
+                    raise StoreUnavailableError("it broke off")
+                self.left -= 1
+                yield piece
+
+    for buffered in (True, False):
+        opened = view(Failing()).open("a/f")
+        file = opened if buffered else opened.raw
+        got, failures = b"", 0
+        while len(got) < len(DATA):
+            try:
+                got += file.read(25)
+            except StoreUnavailableError:
+                failures += 1
+        assert got == DATA
+        assert failures

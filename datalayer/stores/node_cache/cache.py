@@ -64,6 +64,7 @@ class NodeCache(HotStore):
         self._folder = CacheFolder(Path(os.path.abspath(folder)), cold.identity)  # noqa: PTH100  # links stay
         self._room = Room(self._folder, budget)
         self._tell = Telling(receipt, self.tier.value, self._folder)
+        self._stuck: dict[Path, int] = {}
         try:
             self._folder.check()
         except OSError as error:
@@ -193,4 +194,4 @@ class NodeCache(HotStore):
         self._room.give(sum(drop(self._folder, self._folder.entry(path)) for path in paths))
 
     def _reading(self, path: str, expected: Expected) -> Reading:
-        return Reading(self.cold, self._folder, self._room, self._tell, path, expected)
+        return Reading(self.cold, self._folder, self._room, self._tell, path, expected, self._stuck)

@@ -204,6 +204,11 @@ class Entry:
             return True
 
     @property
+    def is_closed(self) -> bool:
+        """Whether it was closed, as in a process that was forked from the one that had it open."""
+        return self._pages < 0
+
+    @property
     def is_sealed(self) -> bool:
         """Whether the data file was ever found right as a whole."""
         return any(self._seal)

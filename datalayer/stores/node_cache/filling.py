@@ -6,6 +6,8 @@ whoever else waits for it does not wait for its reader. What the reader is too s
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections import deque
 from typing import TYPE_CHECKING
@@ -66,6 +68,9 @@ class Filling:
         first: The run's first page.
         end: The page after its last.
         locked: The page after the last one that is locked.
+
+    Raises:
+        OSError: It cannot begin.
     """
 
     def __init__(self, entry: Entry, source: Source, room: Room, first: int, end: int, locked: int) -> None:
@@ -77,6 +82,7 @@ class Filling:
         self._end = end
         self._locked = locked
         self._ready: deque[Group] = deque()
+        self._process = os.getpid()
         self._changed = threading.Condition()
         self._stopped = False
         self._failure: BaseException | None = None
@@ -86,7 +92,17 @@ class Filling:
         self.error: Exception | None = None
         """Why not all pages were kept."""
         # A daemon, so that a store that does not answer does not keep the process alive.
-        threading.Thread(target=self._run, name="datalayer-cache", daemon=True).start()
+        thread = threading.Thread(target=self._run, name="datalayer-cache", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._entry.close()
+            raise OSError(errno.EAGAIN, "no thread can be started") from error
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its thread belongs to this process; one that was forked has none, and would wait for ever."""
+        return self._process == os.getpid()
 
     def take(self, page: int) -> Group | None:
         """Wait for a page, and return the group it is in; None where it is in the copy, or does not come.
@@ -112,11 +128,15 @@ class Filling:
 
     def finish(self) -> None:
         """Wait until all that was fetched is kept."""
+        if not self.is_here:
+            return
         with self._changed:
             self._changed.wait_for(lambda: self.is_over)
 
     def stop(self) -> None:
         """Fetch no more than what is on the way."""
+        if not self.is_here:
+            return
         with self._changed:
             self._stopped = True
             self._changed.notify_all()

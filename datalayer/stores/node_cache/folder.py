@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -59,6 +60,17 @@ class CacheFolder:
                 f"hot.url: others may write to the cache folder {self.root}, and so change what is read from it. "
                 f"Name another folder, or: chmod go-w '{self.root}'"
             )
+
+    def check_again(self) -> None:
+        """Make sure of the same for a cache that is open: a reader or writer need not suffer from what became of its folder.
+
+        Raises:
+            OSError: It is not what it was, or cannot be made.
+        """
+        try:
+            self.check()
+        except ConfigError as error:
+            raise PermissionError(errno.EPERM, error.message) from error
 
     def name(self, path: str) -> str:
         """Return the name of a file's entry."""

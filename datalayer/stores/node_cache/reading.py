@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from datalayer.errors import ConfigError, DataLayerError
+from datalayer.errors import DataLayerError
 from datalayer.stores.node_cache import telling
 from datalayer.stores.node_cache.about import DamagedError, WrongBlockError
 from datalayer.stores.node_cache.entry import Entry
@@ -36,10 +36,18 @@ class Reading:
         tell: Told of hits and misses.
         path: The file.
         expected: What was committed.
+        stuck: As for :class:`~datalayer.stores.node_cache.serving.Serving`.
     """
 
     def __init__(
-        self, cold: Store, folder: CacheFolder, room: Room, tell: Telling, path: str, expected: Expected
+        self,
+        cold: Store,
+        folder: CacheFolder,
+        room: Room,
+        tell: Telling,
+        path: str,
+        expected: Expected,
+        stuck: dict[Path, int],
     ) -> None:
         self._source = Source(cold, path, expected)
         self._folder = folder
@@ -47,7 +55,7 @@ class Reading:
         self._tell = tell
         self._path = path
         self._expected = expected
-        self._serving = Serving(self._source, room, tell)
+        self._serving = Serving(self._source, room, tell, stuck)
         self._missed = self._serving.missed
         self._is_past = False
 
@@ -152,8 +160,8 @@ class Reading:
                 # Another file was there once.
                 entry.close()
                 self._room.give(drop(self._folder, place, entry))
-            self._check_folder()
-            if self._expected.length > self._room.budget or not self._room.take(NEW_ENTRY_BYTES):
+            self._folder.check_again()
+            if self._expected.length + NEW_ENTRY_BYTES > self._room.budget or not self._room.take(NEW_ENTRY_BYTES):
                 self._missed.add(telling.NO_ROOM)
                 raise PastError
             try:
@@ -186,6 +194,8 @@ class Reading:
     def _failed(self, error: OSError, entry: Entry | None) -> None:
         if isinstance(error, FileNotFoundError) and entry is not None and entry.is_gone():
             return  # It was dropped, and is opened anew.
+        if error.errno == errno.EBADF and entry is not None and entry.is_closed:
+            return  # This process was forked from the one that opened it; likewise.
         self._missed.add(self._tell.failed(error))
         self._is_past = True
         if entry is None or error.errno not in telling.BROKEN:
@@ -196,13 +206,6 @@ class Reading:
                 self._room.shrink()
         except OSError:  # Told already: the folder cannot be used.
             return
-
-    def _check_folder(self) -> None:
-        try:
-            self._folder.check()
-        except ConfigError as error:
-            # It was right when the cache was opened; a reader need not suffer from what became of it.
-            raise PermissionError(errno.EPERM, error.message) from error
 
     def _tell_misses(self) -> None:
         """Count why the cold store was asked; that a page is not there only where nothing worse was."""

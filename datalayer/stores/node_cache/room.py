@@ -53,6 +53,7 @@ class Room:
         self._folder = folder
         self.budget = budget
         self._in_vain_until = 0.0
+        self._held_up_until = 0.0
 
     def held(self) -> int:
         """Return how many bytes the copies take."""
@@ -68,13 +69,15 @@ class Room:
                 return True
             if time.monotonic() < self._in_vain_until or size > self.budget:
                 return False
-            deadline = time.monotonic() + _WAIT_SECONDS
+            now = time.monotonic()
+            deadline = now + (_WAIT_SECONDS if now >= self._held_up_until else 0.0)
             while not self._make(file, self.budget - size):
-                # Somebody else is making room.
+                # Somebody else is making room; perhaps they are stopped.
                 time.sleep(_PAUSE_SECONDS)
                 if _change(file, size, self.budget):
                     return True
                 if time.monotonic() > deadline:
+                    self._held_up_until = time.monotonic() + _PATIENCE * _WAIT_SECONDS
                     return False
             return _change(file, size, self.budget)
 

@@ -11,6 +11,7 @@ from datalayer.stores.node_cache.filling import AHEAD, SHORT, DroppedError, Fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from datalayer.stores.node_cache.entry import Entry
     from datalayer.stores.node_cache.room import Room
@@ -36,10 +37,12 @@ class Serving:
         source: The file on the cold store.
         room: What there may be of copies.
         tell: Told of hits.
+        stuck: When data was last written to entries in which somebody got nothing done for long; of all readings of a cache.
     """
 
-    def __init__(self, source: Source, room: Room, tell: Telling) -> None:
+    def __init__(self, source: Source, room: Room, tell: Telling, stuck: dict[Path, int]) -> None:
         self._source = source
+        self._stuck = stuck
         self._room = room
         self._tell = tell
         self.missed: set[str] = set()
@@ -64,6 +67,8 @@ class Serving:
                     self._tell.hit(len(piece))
                     yield piece
                 continue
+            if entry.is_sealed:
+                raise DamagedError("not all of its records are there, though all of it was")
             missing = _leading_gap(sums)
             wanted = min(missing, AHEAD)
             locked = entry.take(page, wanted)
@@ -94,7 +99,7 @@ class Serving:
             return
         filling = Filling(entry, self._source, self._room, first, stop, locked)
         try:
-            while at < min(end, stop * PAGE):
+            while at < min(end, stop * PAGE) and filling.is_here:
                 group = filling.take(at // PAGE)
                 if group is not None:
                     pieces = self._parts([group], at, end)
@@ -151,11 +156,14 @@ class Serving:
             PastError: Whoever fetches it has got nothing done for long.
         """
         moved, pause = entry.written_at(), _FIRST_PAUSE
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        # A file is often read in many small parts: whoever holds it up is waited for once, as long as they get nothing done.
+        patience = 0.0 if self._stuck.get(entry.place) == moved else _PATIENCE_SECONDS
+        deadline = time.monotonic() + patience
         while entry.is_taken(page) and entry.sums(page, 1)[0] is None:
             if entry.written_at() != moved:
                 moved, deadline = entry.written_at(), time.monotonic() + _PATIENCE_SECONDS
             if time.monotonic() > deadline:
+                self._stuck[entry.place] = moved
                 self.missed.add(telling.WAITED)
                 self._tell.stuck(self._source.location)
                 raise PastError

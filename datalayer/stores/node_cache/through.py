@@ -169,7 +169,7 @@ class StagedCopy:
         if self._pages < 0 and not self._begin():
             return False
         taken = on_disk(size)
-        if self._length + size > self._room.budget or not self._room.take(taken):
+        if self._taken + taken > self._room.budget or not self._room.take(taken):
             return False
         self._taken += taken
         pages = [bytes(self._buffer[start : start + PAGE]) for start in range(0, size, PAGE)]
@@ -180,7 +180,7 @@ class StagedCopy:
         return True
 
     def _begin(self) -> bool:
-        self._folder.check()
+        self._folder.check_again()
         if not self._room.take(NEW_ENTRY_BYTES):
             return False
         self._taken += NEW_ENTRY_BYTES
