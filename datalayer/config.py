@@ -214,10 +214,20 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
                 raise ConfigError(
                     f"references: no connection named {reference.connection!r}; add [connections.{reference.connection}]"
                 )
+        self._check_copies_apart()
         if self.tiers and design.data.value not in self.tiers:
             raise ConfigError(f"tiers.{design.data.value}: the design {design.name!r} writes there, so it needs a url")
         if self.home and self.tiers and self.home not in self.tiers:
             raise ConfigError(f"home: the tier {self.home!r} is not configured; add [tiers.{self.home}]")
+
+    def _check_copies_apart(self) -> None:
+        copies = _folder(self.hot.url) if self.hot else None
+        for name, tier in self.tiers.items():
+            folder = _folder(tier.url)
+            if copies and folder and (copies.is_relative_to(folder) or folder.is_relative_to(copies)):
+                raise ConfigError(
+                    f"hot.url: {copies} and tiers.{name}.url, {folder}, lie in each other; copies need a folder of their own"
+                )
 
     @property
     def home_tier(self) -> Tier:
@@ -256,6 +266,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             if isinstance(error.__cause__, ConfigError):
                 raise error.__cause__ from None
             raise ConfigError(_unknown_key(document, source) or f"{source}: {error}") from error
+
+
+def _folder(url: str | None) -> Path | None:
+    """Return the folder of this machine that a url names, if it names one."""
+    path = url.removeprefix("file://") if url else ""
+    return Path(os.path.abspath(path)) if path and "://" not in path else None  # noqa: PTH100  # pathlib keeps the dots
 
 
 def _unknown_key(document: Mapping[str, Any], source: str) -> str | None:

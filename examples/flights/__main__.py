@@ -58,11 +58,19 @@ def main() -> int:
     if options.json:
         print(json.dumps({"equal": equal, "designs": [result._asdict() for result in results]}, indent=2))
     console.print(table(results))
+    if options.hot == "alluxio" and any(result.design == "hot-cold" for result in results):
+        console.print(
+            "The copies of hot-cold were Alluxio's. It fetches by blocks of 64 MB, and more when it reads ahead of a range: what it saves "
+            'stands under "MB again".',
+            soft_wrap=True,
+        )
     if not equal:
         console.print("[red]The results differ: that is a fault of this project.[/]")
         return 1
     if len(results) > 1:
-        console.print("The results are equal, row for row, and were delivered to S3 byte for byte.")
+        console.print(
+            "The results are equal, row for row; each was also delivered to a bucket, and is there byte for byte."
+        )
     _say_what_next(results, options.keep, console)
     return 0
 
@@ -141,7 +149,7 @@ class _Told:
         if seconds is None:
             self._status.update(f"{self._design}: {task_id}")
         else:
-            self._console.print(f"{self._design:10} {task_id:11} [green]committed[/] in {seconds:4.1f} s")
+            self._console.print(f"{self._design:10} {task_id:17} [green]committed[/] in {seconds:4.1f} s")
 
 
 def _fetch_jars() -> None:

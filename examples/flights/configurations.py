@@ -12,7 +12,7 @@ from examples.flights.workflow import REPORTS_CONNECTION
 if TYPE_CHECKING:
     from pathlib import Path
 
-DESIGNS = ("s3-poc", "shared-fs", "s3-direct", "hot-cold")
+DESIGNS = ("s3-poc", "s3-direct", "hot-cold", "shared-fs")
 
 
 def configuration(design: str, endpoint: str, volume: Path, hot: HotConfig | None = None) -> Config:

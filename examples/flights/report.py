@@ -41,7 +41,10 @@ def table(results: Sequence[DesignResult]) -> Table:
             f"{result.peak_memory / _MB:,.0f}",
             result.checksum[:8],
         )
-    shown.caption = "MB again: data read from S3 when the tasks that read run a second time"
+    shown.caption = (
+        "MB again: data read from S3 when the tasks that read run a second time. "
+        "peak MB: memory of a task's processes. checksum: of the results' rows"
+    )
     shown.caption_justify = "left"
     return shown
 

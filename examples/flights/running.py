@@ -73,7 +73,8 @@ def run_design(
     peak = _run_tasks(tasks, settings, work, told)
     seconds, first = time.monotonic() - started, server.counts().since(before)
     before = server.counts()
-    _run_tasks([task for task in tasks if "input" in task.job_config], settings, work, told)
+    reading = [task for task in tasks if "input" in task.job_config]
+    _run_tasks(reading, settings, work, lambda task_id, seconds: told(f"{task_id}, again", seconds))
     again = server.counts().since(before)
     # Only now, so that looking at the results is not counted.
     return DesignResult(

@@ -22,7 +22,7 @@ def test_the_demo_compares_the_designs_with_equal_results(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     designs = {result["design"]: result for result in figures["designs"]}
-    assert list(designs) == ["s3-poc", "shared-fs", "s3-direct", "hot-cold"]
+    assert list(designs) == ["s3-poc", "s3-direct", "hot-cold", "shared-fs"]
     assert figures["equal"]
     assert len({result["checksum"] for result in designs.values()}) == 1
     # Spark reads the columns that it needs; a volume's bytes never pass the S3 server, but for the delivery.

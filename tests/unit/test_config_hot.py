@@ -93,3 +93,11 @@ def test_a_relative_folder_is_meant_from_where_the_file_lies(tmp_path: Path) -> 
     file.write_text('design = "hot-cold"\n[tiers.cold]\nurl = "cold"\n[hot]\nurl = "cache"\n')
     loaded = Config.load(environ={"DATALAYER_CONFIG": str(file), "DATALAYER_HOT__BUDGET": "5MB"})
     assert loaded.hot == HotConfig(url=str(tmp_path / "cache"), budget="5MB")
+
+
+@pytest.mark.parametrize(("cold", "hot"), [("a", "a"), ("a", "a/b"), ("a/b", "./a"), ("file:///x/y", "/x/y/")])
+def test_copies_lie_apart_from_what_they_are_copies_of(cold: str, hot: str) -> None:
+    with pytest.raises(ConfigError, match=r"hot\.url.*a folder of their own"):
+        Config.from_mapping({"design": "hot-cold", "tiers": {"cold": {"url": cold}}, "hot": {"url": hot}})
+    Config.from_mapping({"design": "hot-cold", "tiers": {"cold": {"url": "ab"}}, "hot": {"url": "a"}})
+    Config.from_mapping({"design": "hot-cold", "tiers": {"cold": {"url": "s3://a"}}, "hot": {"url": "a"}})

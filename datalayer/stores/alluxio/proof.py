@@ -133,7 +133,10 @@ class Proof:
             if status is None or not status.folder:
                 break
             found = self._rest.files(path)
-            full = next((one for one in found if one.length and not one.folder), None)
+            # Of one byte Alluxio fetches the whole block, so the smallest file does.
+            full = min(
+                (one for one in found if one.length and not one.folder), key=lambda one: one.length, default=None
+            )
             status = full or next((one for one in found if one.folder), None) or next(iter(found), None)
             path = status.path.removeprefix(self._address.path("")).strip("/") if status else path
         if status is None:
