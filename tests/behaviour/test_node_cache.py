@@ -12,7 +12,7 @@ import pyarrow.feather
 import pytest
 
 from datalayer.errors import NotFoundError, StoreUnavailableError, VerificationError
-from datalayer.stores.base import Store, Tier
+from datalayer.stores.base import Expected, Store, Tier
 from datalayer.stores.memory import MemoryStore
 from datalayer.testing import Fault, FaultyStore
 from tests.behaviour.copies import BLOCK, MIB, PAGE, Copies, expected_of, some_bytes
@@ -159,6 +159,11 @@ def test_a_copy_made_without_a_checksum_is_not_trusted_with_one(copies: Copies) 
     copies.files[path] = unknown
     copies.view.get(path)
     assert copies.fetched == 2 * SIZE
+    # Its length is all there is to compare.
+    copies.cold.put(path, DATA[: 5 * MIB])
+    copies.files[path] = Expected(5 * MIB, None, None)
+    assert copies.view.local_path(path) is None
+    assert copies.view.get(path)[0] == DATA[: 5 * MIB]
 
 
 def test_only_whole_files_have_a_path_and_folders_of_them(copies: Copies) -> None:

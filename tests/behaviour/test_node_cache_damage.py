@@ -197,6 +197,16 @@ def test_an_open_file_that_is_written_to_reads_on_right(copies: Copies) -> None:
         assert file.read() == DATA[6 * MIB :]
 
 
+def test_a_whole_copy_that_lost_a_record_is_made_anew(copies: Copies) -> None:
+    copies.view.get(PATH)
+    with (copies.data_file(PATH).parent / "pages").open("r+b") as pages:
+        pages.seek(2048 + 8 * 20)
+        pages.write(bytes(8))
+    assert copies.view.get(PATH)[0] == DATA
+    assert copies.hot.misses == {"not cached": 1, "corrupt": 1}
+    assert copies.view.bring(PATH) is not None
+
+
 @pytest.mark.parametrize("what", ["no header", "cut", "no data", "nothing", "a file"])
 def test_an_entry_that_is_none_is_made_anew(copies: Copies, what: str) -> None:
     copies.view.get(PATH)

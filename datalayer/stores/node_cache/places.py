@@ -127,8 +127,6 @@ def drop(folder: CacheFolder, place: Path, entry: Entry | None = None) -> int:
     with contextlib.suppress(FileNotFoundError):
         if entry is not None and entry.is_gone():
             return 0
-        # First its name in the tree: what ends in the middle leaves no name without an entry.
-        _unlink(folder, place)
         gone = folder.passing("trash")
         place.rename(gone)
         return remove(folder, gone)
@@ -156,7 +154,7 @@ def hold(place: Path) -> int | None:
 def remove(folder: CacheFolder, gone: Path) -> int:
     """Remove what lies in ``trash`` or ``staging``, and return how many bytes of the disk that frees."""
     size = size_of(gone)
-    # Somebody may have given it its name back just before.
+    # The name in the tree, too. Who is killed before leaves it to whoever makes room.
     _unlink(folder, gone)
     if gone.is_symlink() or gone.is_file():
         gone.unlink(missing_ok=True)
