@@ -120,7 +120,7 @@ def down(folder: Path) -> int:
         os.close(watch)
     for name in ("state.json", "datalayer.toml"):
         (folder / name).unlink(missing_ok=True)
-    print("The services have ended.")
+    print("The services have ended. Where DATALAYER_CONFIG is set for them: unset DATALAYER_CONFIG")
     return 0
 
 
@@ -216,7 +216,16 @@ def tell(folder: Path) -> None:
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     config = folder / "datalayer.toml"
-    print(f"\nexport DATALAYER_CONFIG={config}\n\n{config.read_text()}", end="")
+    print(f"\n{config.read_text()}\nTry:\n  export DATALAYER_CONFIG={config}")
+    address = "aviation/flights/extract@2013-01-01"
+    for words in (
+        "doctor",
+        f"put {address} README.md",
+        f"hot warm {address}",
+        "hot status",
+        f"resolve {address} --field path",
+    ):
+        print(f"  datalayer {words}")
 
 
 if __name__ == "__main__":
