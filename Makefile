@@ -19,7 +19,7 @@ lock: setup ## resolve requirements/*.txt anew from pyproject.toml
 	@$(PYTHON) scripts/setup.py --lock
 
 demo: setup ## the main job on real data, under four storage designs, and a table (HOT=alluxio: with a real Alluxio)
-	@$(VENV) scripts/prepare.py jars $(if $(filter alluxio,$(HOT)),alluxio)
+	@$(VENV) scripts/prepare.py jars $(if $(filter alluxio,$(HOT)),alluxio alluxio-client)
 	@$(VENV) -m examples.flights $(if $(HOT),--hot $(HOT))
 
 services: setup ## an S3 server and Alluxio on loopback, in the background, and a configuration that uses them

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datalayer.errors import ConfigError
-from spark_env.jars import jars_dir
+from spark_env.jars import alluxio_jar, jars_dir
 from tests.services.alluxio_jars import alluxio_jars
 from tests.services.debian import FUSE, has_fuse, installed
 from tests.services.docker import docker_programs
@@ -27,7 +27,13 @@ def alluxio() -> Path:
     return alluxio_jars()
 
 
-THINGS = {"jars": jars_dir, "versitygw": versitygw_binary, "docker": docker_programs, "alluxio": alluxio}
+THINGS = {
+    "jars": jars_dir,
+    "versitygw": versitygw_binary,
+    "docker": docker_programs,
+    "alluxio": alluxio,
+    "alluxio-client": alluxio_jar,
+}
 
 
 def main(wanted: list[str]) -> int:
