@@ -23,20 +23,22 @@ _DROPPED_SECONDS = 30
 class Cold(Large):
     """A reader that begins with nothing: each run has a fresh folder for its copies.
 
-    Where several readers share a machine, whoever starts them sets ``shared``.
+    Where several readers share a machine, whoever starts them sets ``shared``, and prepares each for the same number of runs.
     """
 
     shared = ""
-    """A folder for all readers of this machine; by default each has its own."""
+    """A folder in which all readers of this machine share one for each run; by default each has its own."""
 
     def open(self, door: Door) -> None:
         self.door = door
         self.own: Path | None = None
+        self.runs = 0
 
     def prepare(self) -> None:
         self.close()
         self.own = Path(tempfile.mkdtemp(prefix="datalayer-bench-"))
-        self.begin(self.shared or str(self.own))
+        self.runs += 1
+        self.begin(f"{self.shared}/{self.runs}" if self.shared else str(self.own))
 
     def begin(self, folder: str) -> None:
         """Make the clients, with a connection that is warm."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import shutil
 import tempfile
+from pathlib import Path
 from typing import cast
 
 from benchmarks.contender import Contender, Sink
@@ -33,19 +35,24 @@ class FanOut(Contender):
         self._isolated = isolated
 
     def open(self, door: Door) -> None:
-        self._door = door
         self._running = contextlib.ExitStack()
         self._workers: list[Worker] = []
+        self._runs = 0
+        self._folder = Path(tempfile.mkdtemp(prefix="datalayer-bench-"))
+        self._running.callback(shutil.rmtree, self._folder, ignore_errors=True)
+        self._reader.shared = str(self._folder)
+        for _ in range(self._readers):
+            # A copy: as threads they would otherwise be one.
+            reading = working(copy.copy(self._reader), door, isolated=self._isolated)
+            self._workers.append(self._running.enter_context(reading))
 
     def prepare(self) -> None:
-        self.close()
-        self._reader.shared = tempfile.mkdtemp(prefix="datalayer-bench-")
-        self._running.callback(shutil.rmtree, self._reader.shared, ignore_errors=True)
-        for _ in range(self._readers):
-            reading = working(self._reader, self._door, isolated=self._isolated)
-            self._workers.append(self._running.enter_context(reading))
         for worker in self._workers:
-            worker.prepare()
+            worker.begin("prepare")
+        for worker in self._workers:
+            worker.answer("prepare")
+        self._runs += 1
+        shutil.rmtree(self._folder / str(self._runs - 1), ignore_errors=True)
 
     def run(self, sink: Sink) -> None:
         for worker in self._workers:
@@ -58,4 +65,3 @@ class FanOut(Contender):
 
     def close(self) -> None:
         self._running.close()
-        self._workers.clear()
