@@ -272,5 +272,5 @@ def test_a_process_that_is_killed_at_any_call_leaves_nothing_that_misleads(
         assert copies.view.local_path(path) is not None
         assert set(copies.hot.misses) <= {"not cached"}
         kills += 1
-    assert kills > 10
+    assert kills >= 8
     assert caplog.records == []
