@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from datalayer.addresses.layout import check_file_name
 from datalayer.commit.manifest import REFERENCE
-from datalayer.errors import DataLayerError, HandoffError, NotFoundError, PermissionDeniedError, VerificationError
+from datalayer.errors import (
+    DataLayerError,
+    HandoffError,
+    NotFoundError,
+    PermissionDeniedError,
+    TransientStoreError,
+    VerificationError,
+)
 from datalayer.stores.budget import ByteBudget, run_all
+from datalayer.stores.checksum import Crc32c
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,9 +44,19 @@ class Progress(NamedTuple):
     """Bytes."""
 
 
+class SharedFile(NamedTuple):
+    """An input file that is the cache's own copy, which other jobs may have been given, too."""
+
+    output: ResolvedOutput
+    name: str
+    path: Path
+    was: os.stat_result
+    """When it was found right."""
+
+
 def prepare_inputs(
     pinned: Iterable[PinnedInput], folder: Path, *, in_place: bool, progress: Callable[[Progress], None] | None = None
-) -> None:
+) -> list[SharedFile]:
     """Make ``<folder>/<alias>/<output>/`` for every input, holding exactly the files that the manifests list.
 
     Args:
@@ -48,11 +66,15 @@ def prepare_inputs(
             own names beside it, and inputs that are read through the SDK or Spark get no directory. If not, everything is copied.
         progress: Called now and then while bytes are copied.
 
+    Returns:
+        The files that are not this job's alone, for :func:`check_shared`.
+
     Raises:
         NotFoundError: A committed file is gone from the tier.
         VerificationError: A file is not the one that was committed.
     """
     copies: list[_Copy] = []
+    shared: list[SharedFile] = []
     for one in pinned:
         if in_place and one.spec.access == "in-place":
             continue
@@ -62,16 +84,50 @@ def prepare_inputs(
             if in_place and output.paths_last and output.path is not None:
                 _link(output, target)
             else:
-                copies += [_Copy(output, name, target, in_place) for name in output.files]
+                copies += [_Copy(output, name, target, shared if in_place else None) for name in output.files]
     _copy_all(copies, progress)
+    return shared
+
+
+def check_shared(files: Iterable[SharedFile]) -> None:
+    """Make sure that nobody wrote into files that several jobs were given, while this one may have read them.
+
+    They are nobody's to write, but a process of root is not kept from it.
+
+    Raises:
+        TransientStoreError: Somebody did. The next attempt is given the right bytes: the cache notices it as well.
+    """
+    for file in files:
+        try:
+            now = file.path.lstat()
+        except FileNotFoundError:
+            continue
+        same_file = os.path.samestat(now, file.was)
+        untouched = (now.st_mtime_ns, now.st_size) == (file.was.st_mtime_ns, file.was.st_size)
+        if same_file and not untouched and not _is_right(file):
+            raise TransientStoreError(
+                f"{file.output.key}, file {file.name!r}: {file.path} was written to while the job ran, by it or by another job that was given "
+                "the same file. Nothing was committed. Input files must not be changed: copy what is to be changed. Run the job again",
+                tier=file.output.tier.value,
+                location=str(file.path),
+            )
+
+
+def _is_right(file: SharedFile) -> bool:
+    """Whether a file whose time has changed holds what was committed all the same."""
+    found = Crc32c()
+    with file.path.open("rb") as opened:
+        while chunk := opened.read(_CHUNK_BYTES):
+            found.update(chunk)
+    return found.text() == file.output.entry(file.name).checksum
 
 
 class _Copy(NamedTuple):
     output: ResolvedOutput
     name: str
     folder: Path
-    or_link: bool = False
-    """Whether a copy that a cache of this machine has, or makes, will do."""
+    shared: list[SharedFile] | None = None
+    """Where a copy that a cache of this machine has, or makes, will do: takes it, if it is used."""
 
 
 def _link(output: ResolvedOutput, folder: Path) -> None:
@@ -136,7 +192,8 @@ def _copy(copy: _Copy, moved: Callable[[int], None]) -> None:
     target = copy.folder / check_file_name(copy.name)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if copy.or_link and _linked(copy, target):
+        if copy.shared is not None and _linked(copy, target):
+            copy.shared.append(SharedFile(copy.output, copy.name, target, target.lstat()))
             moved(copy.output.entry(copy.name).length)
             return
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)

@@ -36,7 +36,7 @@ from datalayer.handoff.context import (
 )
 from datalayer.handoff.deliveries import check_destinations, deliver_outputs
 from datalayer.handoff.hot import check_hot, release_inputs, warm_outputs
-from datalayer.handoff.inputs import prepare_inputs
+from datalayer.handoff.inputs import check_shared, prepare_inputs
 from datalayer.handoff.journal import read_receipts
 from datalayer.handoff.outputs import OutputFolders
 from datalayer.handoff.pinning import PinnedInput, pin_inputs, with_pins
@@ -233,7 +233,7 @@ class _Run:
         with self._timed("inputs"):
             into.mkdir()
             out.mkdir()
-            prepare_inputs(pinned, into, in_place=self._layer.design.in_place, progress=self._progress)
+            shared = prepare_inputs(pinned, into, in_place=self._layer.design.in_place, progress=self._progress)
             folders = OutputFolders(self._layer, attempt, self._context.outputs, out)
             context_path = self._write_context(attempt, pinned)
         inherited = {name: value for name, value in os.environ.items() if name != REPORT_VARIABLE}
@@ -253,6 +253,7 @@ class _Run:
         if ended.code:
             raise CommandFailedError(ended.code, self._command[0])
         with self._timed("commit"):
+            check_shared(shared)
             folders.stage(journal)
 
     def _write_context(self, attempt: Attempt, pinned: list[PinnedInput]) -> Path:

@@ -290,6 +290,44 @@ def test_a_run_says_what_came_from_copies(
     assert told() == ["hot tier: 2.0 KiB of 2.9 KiB came from copies; passed on: not cached (1)"]
 
 
+def test_a_job_keeps_the_inputs_that_the_cache_drops_meanwhile(hot_cold: Bench) -> None:
+    hot_cold.publish(hot_cold.key("extract"), {"a": b"one", "deep/b": b"two"})
+    hot = hot_cold.layer.config.hot
+    assert hot is not None
+    context = hot_cold.context("job", inputs={"extract": InputSpec()})
+    script = f"rm -r {hot.url}/objects {hot.url}/tree; cd $DATALAYER_IN/extract/default; cat a deep/b > $DATALAYER_OUT/default/out"
+    result = hot_cold.shell(script, context)
+    assert result.exit_code == 0, result.report.error
+    assert hot_cold.files() == {"out": b"onetwo"}
+
+
+@pytest.mark.parametrize(
+    ("command", "state"),
+    [
+        ("printf x | dd of=$IN conv=notrunc", "failed"),
+        ("printf x >> $IN", "failed"),
+        ("touch $IN", "succeeded"),  # the bytes are what they were
+        ("rm -f $IN; echo mine > $IN", "succeeded"),  # another file, and nobody else's
+    ],
+)
+def test_a_job_that_was_given_a_file_somebody_wrote_to_commits_nothing(
+    hot_cold: Bench, command: str, state: str
+) -> None:
+    hot_cold.publish(hot_cold.key("extract"), {"a": b"one"})
+    context = hot_cold.context("job", inputs={"extract": InputSpec()})
+    result = hot_cold.shell(f"IN=$DATALAYER_IN/extract/default/a; chmod u+w $IN; {command}; {WRITE}", context)
+    assert result.report.state == state, result.report.error
+    if state == "failed":
+        assert result.exit_code == 75
+        assert result.report.error is not None
+        assert "'a'" in result.report.error.message
+        assert "was written to while the job ran" in result.report.error.message
+        # Whoever comes next is given what was committed.
+        again = hot_cold.shell("cp $DATALAYER_IN/extract/default/a $DATALAYER_OUT/default/out", context)
+        assert again.exit_code == 0
+        assert hot_cold.layer.resolve(hot_cold.key("job"))["default"].read_bytes("out") == b"one"
+
+
 def test_processes_of_a_job_add_up(volume: Bench, tmp_path: Path) -> None:
     volume.publish(volume.key("extract"), {"f": b"x" * 10_000})
     (tmp_path / "job.py").write_text(READING)

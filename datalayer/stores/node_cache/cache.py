@@ -55,12 +55,13 @@ class NodeCache(HotStore):
         ConfigError: The folder is somebody else's, or others may write to it.
     """
 
-    paths_last = False
     verifies = True
     overhead = NEW_ENTRY_BYTES + on_disk(1)
 
     def __init__(self, cold: Store, receipt: Receipt, folder: Path, *, budget: int) -> None:
         super().__init__(cold, receipt)
+        # The cold store's may: what is dropped here to make room has no path any more.
+        self.paths_last = False
         self._folder = CacheFolder(Path(os.path.abspath(folder)), cold.identity)  # noqa: PTH100  # links stay
         self._room = Room(self._folder, budget)
         self._tell = Telling(receipt, self.tier.value, self._folder)
@@ -155,6 +156,14 @@ class NodeCache(HotStore):
                 return sum(about.size(page, 1) for page, value in enumerate(sums) if value is not None)
         except (DamagedError, OSError):
             return 0
+
+    def out_of_service(self) -> str | None:
+        try:
+            self._folder.check_again()
+            self._room.held()
+        except OSError as error:
+            return f"{self._tell.failed(error)}: {self.folder} ({error.strerror or error})"
+        return self.unavailable()
 
     def usage(self) -> Usage:
         """Return how much the copies take, and may take."""
