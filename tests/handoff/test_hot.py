@@ -195,7 +195,7 @@ def test_a_reader_that_is_no_address_is_named() -> None:
 
 def test_a_job_works_on_the_same_hot_tier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    tiers = {"cold": {"url": str(tmp_path)}}
+    tiers = {"cold": {"url": str(tmp_path / "cold")}}
     for settings in (
         {"url": "alluxio://m:19998/o", "proxy": "http://p:39999", "mount": "/mnt/o", "budget": 7, "timeout": 2.5},
         {"url": str(tmp_path / "cache"), "budget": "3GB", "write_type": "THROUGH"},
