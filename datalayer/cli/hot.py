@@ -10,7 +10,6 @@ from datalayer.cli import addresses
 from datalayer.cli.durations import duration
 from datalayer.cli.printing import (
     Json,
-    bytes_text,
     files_text,
     print_json,
     print_line,
@@ -19,20 +18,29 @@ from datalayer.cli.printing import (
     progress,
     time_text,
 )
-from datalayer.cli.reading import Address, OutputName
-from datalayer.errors import InvalidKeyError
+from datalayer.cli.reading import Address
+from datalayer.errors import ConfigError, InvalidKeyError
+from datalayer.hot.sizes import size_text
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from datalayer.hot.ledger import Lease
     from datalayer.hot.selecting import What
     from datalayer.hot.status import HotStatus
     from datalayer.layer import DataLayer
     from datalayer.taskfs.paths import TaskPath
 
-Holder = Annotated[
-    str,
-    typer.Option(metavar="NAME", help="For whom it is pinned. By default you.", show_default=False),
+OutputName = Annotated[
+    str | None, typer.Option("--output", "-o", metavar="NAME", help="Only this output. By default all of them.")
 ]
+Holder = Annotated[str | None, typer.Option(metavar="NAME", help="For whom it is pinned. By default you.")]
+
+_UNKNOWN = "?"
+_NOTHING = (
+    "nothing was warmed here or is pinned. Copies that were made by writing or reading are not listed: ask with "
+    "'datalayer hot status ADDRESS'"
+)
 
 app = typer.Typer(no_args_is_help=True, help="Say what is to be hot: held as copies near its readers.")
 
@@ -87,13 +95,13 @@ def warm(
         print_json({"ok": not left_out, **made._asdict(), "left_out": left_out})
     else:
         print_line(
-            f"{files_text(made.files)}, {bytes_text(made.bytes)}: {bytes_text(made.hot)} were hot, {bytes_text(made.fetched)} fetched"
+            f"{files_text(made.files)}, {size_text(made.bytes)}: {size_text(made.hot)} were hot, {size_text(made.fetched)} fetched"
         )
         for evicted in made.evicted:
             print_line(f"evicted {evicted}")
         for one in made.left_out:
             where = one.output if one.file is None else f"{one.output}/{one.file}"
-            typer.echo(printable(f"left out: {where}, {bytes_text(one.bytes)}: {one.reason}"), err=True)
+            typer.echo(printable(f"left out: {where}, {size_text(one.bytes)}: {one.reason}"), err=True)
     raise typer.Exit(1 if made.left_out else 0)
 
 
@@ -103,7 +111,7 @@ def pin(
     time: Annotated[
         str, typer.Option("--for", metavar="TIME", help="How long, if nobody takes it back before: 90m, 36h, 7d.")
     ] = "24h",
-    holder: Holder = "",
+    holder: Holder = None,
     *,
     json: Json = False,
 ) -> None:
@@ -113,17 +121,18 @@ def pin(
     """
     from datalayer.layer import DataLayer
 
+    _check_whole(address)
+    name, ttl = _holder(holder), _ttl(time)
     layer = DataLayer.from_env()
     what, _ = _named(layer, address, output)
-    name = holder or _me()
-    until = layer.hot.pin(what, name, duration(time, "--for")).isoformat()
+    until = layer.hot.pin(what, name, ttl).isoformat()
     if json:
         print_json({"holder": name, "until": until})
     else:
         print_line(f"pinned for {name} until {time_text(until)}")
 
 
-def unpin(address: Address, output: OutputName = None, holder: Holder = "", *, json: Json = False) -> None:
+def unpin(address: Address, output: OutputName = None, holder: Holder = None, *, json: Json = False) -> None:
     """Take a holder's pins back. When the last holder's is gone, the copies may make room for others.
 
     datalayer hot unpin aviation/flights/extract@2013-01-01
@@ -131,9 +140,10 @@ def unpin(address: Address, output: OutputName = None, holder: Holder = "", *, j
     from datalayer.layer import DataLayer
     from datalayer.resolve.resolution import Resolution
 
+    _check_whole(address)
+    name = _holder(holder)
     layer = DataLayer.from_env()
     what, asked = _named(layer, address, output)
-    name = holder or _me()
     # Of a task as such, what was pinned before it was run again, too.
     meant: What = what.key if isinstance(what, Resolution) and asked.attempt is None else what
     released = layer.hot.unpin(meant, name)
@@ -159,6 +169,7 @@ def evict(
     """
     from datalayer.layer import DataLayer
 
+    _check_whole(address)
     layer = DataLayer.from_env()
     what, _ = _named(layer, address, output)
     dropped = layer.hot.evict(what, force=force)
@@ -193,30 +204,43 @@ def status(
     if json:
         print_json(_document(found))
         return
+    known = found.unavailable is None
+
+    def hot_text(size: int) -> str:
+        return size_text(size) if known else _UNKNOWN
+
     rows = [
         (
             one.team,
             one.address,
-            bytes_text(one.bytes),
-            bytes_text(one.hot),
-            _percent(one.hot, one.bytes),
+            size_text(one.bytes),
+            hot_text(one.hot),
+            _percent(one.hot, one.bytes) if known else _UNKNOWN,
             _pins(one.leases),
         )
         for one in found.outputs
     ]
     print_table(["team", "output", "bytes", "hot", "%", "pinned"], rows, right=("bytes", "hot", "%"))
-    if found.outputs:
+    if what is None and found.outputs:
         print_line("")
-    teams = [
-        (one.team, one.outputs, bytes_text(one.bytes), bytes_text(one.hot), bytes_text(one.pinned))
-        for one in found.teams
-    ]
-    print_table(["team", "outputs", "bytes", "hot", "pinned"], teams, right=("outputs", "bytes", "hot", "pinned"))
+        teams = [
+            (one.team, one.outputs, size_text(one.bytes), hot_text(one.hot), hot_text(one.pinned))
+            for one in found.teams
+        ]
+        print_table(["team", "outputs", "bytes", "hot", "pinned"], teams, right=("outputs", "bytes", "hot", "pinned"))
+    elif not found.outputs and team is not None:
+        print_line(f"nothing of {team!r} was warmed or is pinned")
+    elif not found.outputs:
+        print_line(_NOTHING)
+    room = "" if found.held is None else f"; all copies take {size_text(found.held)}"
+    room += "" if found.capacity is None else f" of {size_text(found.capacity)}"
     print_line(
-        f"{bytes_text(found.hot)} of {bytes_text(found.bytes)} hot, {bytes_text(found.pinned)} pinned; budget {bytes_text(found.budget)}"
+        f"{hot_text(found.hot)} of {size_text(found.bytes)} hot, {hot_text(found.pinned)} pinned; budget {size_text(found.budget)}{room}"
     )
     if found.unavailable:
-        print_line(f"the hot tier does not serve: {found.unavailable}")
+        print_line(
+            f"the hot tier does not serve: {found.unavailable.rstrip('.')}. What is hot is not known. See datalayer doctor"
+        )
 
 
 def _named(layer: DataLayer, address: str, output: str | None) -> tuple[What, TaskPath]:
@@ -228,6 +252,35 @@ def _named(layer: DataLayer, address: str, output: str | None) -> tuple[What, Ta
     if asked.rest or output:
         return addresses.pick_output(resolution, asked, output), asked
     return resolution, asked
+
+
+def _check_whole(address: str) -> None:
+    """Make sure that an address names no file: these verbs are about whole outputs.
+
+    Raises:
+        typer.BadParameter: It does.
+    """
+    file = "/".join(addresses.parse_address(address).rest[1:])
+    if file:
+        raise typer.BadParameter(f"evict, pin and unpin take whole outputs; leave /{file} away", param_hint="'ADDRESS'")
+
+
+def _holder(given: str | None) -> str:
+    from datalayer.hot.leases import check_holder
+
+    try:
+        return _me() if given is None else check_holder(given)
+    except InvalidKeyError as error:
+        raise typer.BadParameter(str(error), param_hint="'--holder'") from error
+
+
+def _ttl(text: str) -> timedelta:
+    from datalayer.hot.leases import check_ttl
+
+    try:
+        return check_ttl(duration(text, "--for"))
+    except ConfigError as error:
+        raise typer.BadParameter(str(error), param_hint="'--for'") from error
 
 
 def _me() -> str:

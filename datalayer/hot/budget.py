@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from datalayer.errors import StoreFullError
 from datalayer.hot.selecting import LeftOut
+from datalayer.hot.sizes import size_text
 from datalayer.stores.base import Tier
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Budget(NamedTuple):
         """
         cost = self.cost(wanted)
         if cost > self.size:
-            beside = f" (with what {wanted.files} copies take beside their bytes)" if self.overhead else ""
+            beside = _beside(wanted.files) if self.overhead else ""
             raise StoreFullError(
                 f"{ref}: {cost} bytes{beside} are more than hot.budget, which is {self.size}. Warm some of its files or columns, or "
                 "raise the budget",
@@ -87,9 +88,13 @@ class Budget(NamedTuple):
                 room -= cost
                 found.warm.append(one)
             else:
-                reason = f"{max(room, 0)} bytes of hot.budget are left, and the rest is pinned or being warmed"
+                reason = f"{size_text(max(room, 0))} of hot.budget are left, and the rest is pinned or being warmed"
                 found.left_out.append(LeftOut(str(one.ref), one.name, one.bytes, reason))
         return found
+
+
+def _beside(files: int) -> str:
+    return f" (with what {'a copy takes beside its' if files == 1 else f'{files} copies take beside their'} bytes)"
 
 
 def held(ref: OutputRef, files: Iterable[tuple[int, int]], notes: Notes) -> Held:

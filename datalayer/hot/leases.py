@@ -6,10 +6,19 @@ leaves a lease that ends by itself, or one that is removed again. Where two do t
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from datalayer.errors import ConfigError, InvalidKeyError, NotFoundError, ResolutionError, VerificationError
+from datalayer.errors import (
+    ConfigError,
+    DataLayerError,
+    InvalidKeyError,
+    NotFoundError,
+    ResolutionError,
+    StoreError,
+    VerificationError,
+)
 from datalayer.hot.ledger import Lease, Ledger, Noted, Notes, OutputRef
 from datalayer.hot.selecting import paths_of
 from datalayer.resolve.bulk import side_by_side
@@ -45,14 +54,38 @@ class Leases:
             InvalidKeyError: A holder is no text.
             StoreError: The lease could not be noted; or the store could not pin, and then it is told again when the output is warmed.
         """
-        if not timedelta(0) < ttl <= _LONGEST:
-            raise ConfigError(f"a pin for {ttl}: give a time to live of more than 0 and at most {_LONGEST.days} days")
+        check_ttl(ttl)
         for holder in holders:
             check_holder(holder)
         ref, until = OutputRef.of(output), datetime.now(UTC) + ttl
         for _ in side_by_side(lambda holder: self._ledger.lease(ref, holder, until), holders, _PARALLEL):
             pass
         self.renew(output, self._ledger.of(ref))
+        return until
+
+    def take_all(self, outputs: Sequence[ResolvedOutput], holder: str, ttl: timedelta) -> datetime:
+        """Take a holder's lease on each of some outputs and pin them; or none of them: what was taken is undone where one cannot be pinned.
+
+        Returns:
+            When they end.
+
+        Raises:
+            DataLayerError: As for :meth:`take`. Leases that the holder had before end when they did.
+        """
+        check_ttl(ttl)
+        check_holder(holder)
+        before = [self._ledger.of(OutputRef.of(output)) for output in outputs]
+        until, tried = datetime.min.replace(tzinfo=UTC), 0
+        try:
+            for output in outputs:
+                tried += 1
+                until = max(until, self.take(output, [holder], ttl))
+        except DataLayerError:
+            for output, noted in zip(outputs[:tried], before, strict=False):
+                # Where that fails, too, the lease ends by itself.
+                with contextlib.suppress(StoreError):
+                    self._undo(output, noted, holder)
+            raise
         return until
 
     def renew(self, output: ResolvedOutput, noted: Noted) -> None:
@@ -95,6 +128,17 @@ class Leases:
                 left[ref] = noted._replace(leases=live)
         return notes._replace(outputs=left), removed
 
+    def _undo(self, output: ResolvedOutput, before: Noted, holder: str) -> None:
+        now = datetime.now(UTC)
+        old = [lease for lease in before.live(now) if lease.holder == holder]
+        # One that was new has ended: should the store not listen, whoever comes next takes the pin back.
+        self._ledger.lease(before.ref, holder, old[0].until if old else now)
+        noted = self._ledger.of(before.ref)
+        if old:
+            self.renew(output, noted)
+        else:
+            self._remove(noted, [lease for lease in noted.leases if lease.holder == holder])
+
     def _remove(self, noted: Noted, leases: list[Lease]) -> None:
         try:
             output = self._output(noted.ref)
@@ -109,6 +153,17 @@ class Leases:
         self._ledger.drop(noted.ref, leases)
         # For the time that is left; and for whoever has taken a lease meanwhile.
         self.renew(output, self._ledger.of(noted.ref))
+
+
+def check_ttl(ttl: timedelta) -> timedelta:
+    """Return a time to live unchanged if a pin can have it.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if not timedelta(0) < ttl <= _LONGEST:
+        raise ConfigError(f"a pin for {ttl}: give a time to live of more than 0 and at most {_LONGEST.days} days")
+    return ttl
 
 
 def check_holder(holder: str) -> str:

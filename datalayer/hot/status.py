@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from datalayer.errors import StoreError
 from datalayer.hot.ledger import OutputRef
 from datalayer.resolve.bulk import side_by_side
 
@@ -27,7 +28,7 @@ class OutputStatus(NamedTuple):
     files: int
     bytes: int
     hot: int
-    """Bytes that are copies."""
+    """Bytes that are copies; 0 where the tier does not serve."""
     used: str | None
     """When it was warmed, or known to be read, last; None where it was not warmed here."""
     leases: tuple[Lease, ...]
@@ -55,11 +56,16 @@ class HotStatus(NamedTuple):
     pinned: int
     budget: int
     unavailable: str | None
-    """Why the hot tier does not serve just now; it cannot be said then what it holds."""
+    """Why the hot tier does not serve just now; it cannot be said then what it holds, and ``hot`` and ``pinned`` say nothing."""
+    held: int | None
+    """Bytes that all copies take, whoever made them; None where that cannot be found out."""
+    capacity: int | None
+    """Bytes that they may take: of the cache folder its budget, of Alluxio what its workers have."""
 
 
 def look(store: HotStore, outputs: Iterable[ResolvedOutput], notes: Notes, budget: int) -> HotStatus:
-    """Return the status of some outputs; files are looked at side by side."""
+    """Return the status of some outputs; files are looked at side by side, unless the store does not serve."""
+    reason = store.out_of_service()
     now = datetime.now(UTC)
     known = {OutputRef.of(output): output for output in outputs}
     hot = dict.fromkeys(known, 0)
@@ -73,7 +79,7 @@ def look(store: HotStore, outputs: Iterable[ResolvedOutput], notes: Notes, budge
         ref, path, length = file
         return ref, store.resident(path, length)
 
-    for ref, size in side_by_side(held, files, _PARALLEL):
+    for ref, size in side_by_side(held, files, _PARALLEL) if reason is None else ():
         hot[ref] += size
     found = []
     for ref, output in known.items():
@@ -85,7 +91,17 @@ def look(store: HotStore, outputs: Iterable[ResolvedOutput], notes: Notes, budge
     found.sort(key=lambda one: one.address)
     teams = [_team(team, [one for one in found if one.team == team]) for team in sorted({one.team for one in found})]
     total = _team("", found)
-    return HotStatus(found, teams, total.bytes, total.hot, total.pinned, budget, store.unavailable())
+    taken, capacity = _usage(store) if reason is None else (None, None)
+    # Those of the files that were asked for after it had failed count as no copies.
+    reason = reason or store.unavailable()
+    return HotStatus(found, teams, total.bytes, total.hot, total.pinned, budget, reason, taken, capacity)
+
+
+def _usage(store: HotStore) -> tuple[int, int] | tuple[None, None]:
+    try:
+        return store.usage() or (None, None)
+    except StoreError:
+        return None, None
 
 
 def _team(team: str, outputs: list[OutputStatus]) -> TeamStatus:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from datalayer.errors import (
     PinnedError,
     ResolutionError,
     StoreError,
+    StoreUnavailableError,
     VerificationError,
 )
 from datalayer.hot.budget import Budget, Held
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from datalayer.resolve.resolver import Resolver
     from datalayer.stores.base import Store
     from datalayer.stores.hot import HotStore
+
+_NAMED = 5
 
 _log = logging.getLogger("datalayer")
 
@@ -102,13 +106,20 @@ class HotTier:
         Raises:
             NotSupportedError: The output is a reference.
             StoreFullError: An output is larger than the budget.
-            StoreUnavailableError: The hot tier does not serve.
+            StoreUnavailableError: The hot tier does not serve. Nothing was pinned that was not before.
         """
-        self._current()
         outputs, _ = self._outputs(what)
         for output in outputs:
             self._budget.check(OutputRef.of(output), Held(output.output.files, output.output.bytes))
-        return max(self._leases.take(output, [holder], ttl) for output in outputs)
+        reason = self._store.out_of_service()
+        if reason is not None:
+            raise StoreUnavailableError(
+                f"the hot tier does not serve: {reason}. Nothing was pinned. See 'datalayer doctor'",
+                tier=Tier.HOT.value,
+                location=str(self._store.location()),
+            )
+        self._current()
+        return self._leases.take_all(outputs, holder, ttl)
 
     def unpin(self, what: What, holder: str) -> tuple[str, ...]:
         """Take a holder's pins back; return the outputs it had pinned. When the last holder's is gone, the copies may make room for others.
@@ -141,10 +152,13 @@ class HotTier:
             ref = OutputRef.of(output)
             live = notes.outputs[ref].live(now) if ref in notes.outputs else ()
             if live:
-                holders = ", ".join(f"{lease.holder} until {lease.until:%Y-%m-%d %H:%MZ}" for lease in live[:3])
-                more = f" and {len(live) - 3} more" if len(live) > 3 else ""
+                live = tuple(sorted(live, key=lambda lease: lease.holder))
+                holders = ", ".join(f"{one.holder} until {one.until:%Y-%m-%d %H:%MZ}" for one in live[:_NAMED])
+                more = f" and {len(live) - _NAMED} more" if len(live) > _NAMED else ""
+                unpin = f"datalayer hot unpin {shlex.quote(str(ref))} --holder {_quoted(live[0].holder)}"
                 raise PinnedError(
-                    f"{ref} is pinned by {holders}{more}: nothing was evicted. Unpin it, or evict it by force",
+                    f"{ref} is pinned by {holders}{more}: nothing was evicted. Unpin it for each holder ({unpin}), or evict it with --force "
+                    "(force=True)",
                     tier=Tier.HOT.value,
                 )
         for output in outputs:
@@ -269,6 +283,12 @@ class HotTier:
         # Receipts count: the same thing has the same words each time. The log has the rest.
         self._store.receipt.miss(Tier.HOT.value, words)
         _log.warning("%s: %s", what, why)
+
+
+def _quoted(text: str) -> str:
+    """Return a text in quotes for a shell, also where it needs none."""
+    quoted = shlex.quote(text)
+    return quoted if quoted.startswith("'") else f"'{quoted}'"
 
 
 def _texts(given: str | Sequence[str] | None) -> list[str] | None:

@@ -115,6 +115,23 @@ class HotStore(WrappingStore):
     def unavailable(self) -> str | None:
         return None
 
+    def out_of_service(self) -> str | None:
+        """Return why this tier does not serve, where :meth:`unavailable` only knows what readers have met: it is asked now. None where it does.
+
+        Raises:
+            ConfigError: What answers is no such tier.
+            PermissionDeniedError: It refuses.
+        """
+        return self.unavailable()
+
+    def usage(self) -> tuple[int, int] | None:
+        """Return how many bytes are held, by whomever, and how many may be; None where that cannot be found out.
+
+        Raises:
+            StoreError: The tier does not answer, or refuses.
+        """
+        return None
+
     def verifying(self, expected: Callable[[str], Expected | None]) -> Store:
         return CommittedView(self, expected)
 

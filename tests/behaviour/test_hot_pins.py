@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -86,6 +87,79 @@ def test_a_pin_is_in_the_ledger_and_in_the_store(layer: DataLayer) -> None:
 
 def test_a_pin_lasts_a_day_unless_said_otherwise(layer: DataLayer) -> None:
     assert abs(layer.hot.pin(KEY, "anna") - datetime.now(UTC) - timedelta(hours=24)) < timedelta(minutes=1)
+
+
+def publish_two(layer: DataLayer) -> TaskKey:
+    key = TaskKey("team", "dag", "two", RUN)
+    with layer.publish(key) as attempt:
+        attempt.output("first").put("f", b"x")
+        attempt.output("second").put("f", b"y")
+    return key
+
+
+def fail_for(patch: pytest.MonkeyPatch, words: str) -> None:
+    """Have the store fail for some files while it says that all is well."""
+    pin = MemoryHot.pin
+
+    def failing(self: MemoryHot, paths: Iterable[str], until: datetime) -> None:
+        paths = list(paths)
+        if any(words in path for path in paths):
+            raise StoreUnavailableError("no worker", tier="hot")
+        pin(self, paths, until)
+
+    patch.setattr(MemoryHot, "pin", failing)
+
+
+def test_a_pin_that_fails_is_not_taken(layer: DataLayer, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = publish_two(layer)
+    with monkeypatch.context() as patch:
+        fail_for(patch, "second")
+        with pytest.raises(StoreUnavailableError, match="no worker"):
+            layer.hot.pin(key, "anna")
+        assert (holders(layer, key), notes(layer), memory_hot(layer).pinned) == ([], [], {})
+    assert layer.hot.evict(key) == (f"{key}@1/first", f"{key}@1/second")
+
+
+def test_a_pin_that_is_renewed_in_vain_ends_when_it_did(layer: DataLayer, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = publish_two(layer)
+    layer.hot.pin(key, "anna", timedelta(hours=1))
+    layer.hot.pin(layer.resolve(key)["first"], "ben", timedelta(minutes=5))
+
+    def ends() -> list[tuple[str, datetime]]:
+        return [(lease.holder, lease.until) for one in layer.hot.status(key).outputs for lease in one.leases]
+
+    before, pinned = ends(), dict(memory_hot(layer).pinned)
+    fail_for(monkeypatch, "second")
+    with pytest.raises(StoreUnavailableError):
+        layer.hot.pin(key, "anna", timedelta(hours=9))
+    assert [holder for holder, _ in before] == ["anna", "ben", "anna"]
+    assert (ends(), memory_hot(layer).pinned) == (before, pinned)
+
+
+def test_where_a_pin_cannot_be_undone_whoever_comes_next_takes_it_back(
+    layer: DataLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = publish_two(layer)
+    with monkeypatch.context() as patch:
+        fail_for(patch, "second")
+
+        def down(self: MemoryHot, paths: Iterable[str]) -> None:
+            raise StoreUnavailableError("no master", tier="hot")
+
+        patch.setattr(MemoryHot, "unpin", down)
+        with pytest.raises(StoreUnavailableError, match="no worker"):
+            layer.hot.pin(key, "anna")
+        assert holders(layer, key) == []
+        assert len(memory_hot(layer).pinned) == 1
+    layer.hot.evict(key)
+    assert (memory_hot(layer).pinned, notes(layer)) == ({}, [])
+
+
+def test_a_hot_tier_that_is_down_takes_no_pin(layer: DataLayer) -> None:
+    memory_hot(layer).failing = "down"
+    with pytest.raises(StoreUnavailableError, match="does not serve: down. Nothing was pinned"):
+        layer.hot.pin(KEY, "anna")
+    assert notes(layer) == []
 
 
 def test_an_output_stays_pinned_until_the_last_holder_has_gone(
@@ -232,13 +306,20 @@ def test_mapped_instances_are_not_unpinned_with_the_unmapped_one(layer: DataLaye
 
 def test_what_is_pinned_is_not_evicted_but_by_force(layer: DataLayer) -> None:
     layer.hot.warm(KEY)
+    layer.hot.pin(KEY, "it's me")
+    step = re.escape(f"""datalayer hot unpin {KEY}@1/default --holder 'it'"'"'s me'""")
+    with pytest.raises(PinnedError, match=rf"is pinned by it's me until 20.*Z: nothing was evicted. .*{step}.*--force"):
+        layer.hot.evict(KEY)
+    layer.hot.unpin(KEY, "it's me")
     for number in range(5):
         layer.hot.pin(KEY, f"reader-{number}")
-    with pytest.raises(
-        PinnedError,
-        match=r"@1/default is pinned by reader-\d until 20.* and 2 more: nothing was evicted. Unpin it, or .* force",
-    ):
+    everybody = ", ".join(rf"reader-{number} until 20\S+ \S+Z" for number in range(5))
+    with pytest.raises(PinnedError, match=rf"@1/default is pinned by {everybody}: nothing .*--holder 'reader-0'"):
         layer.hot.evict(KEY)
+    layer.hot.pin(KEY, "reader-5")
+    with pytest.raises(PinnedError, match=rf"{everybody} and 1 more: nothing was evicted"):
+        layer.hot.evict(KEY)
+    layer.hot.unpin(KEY, "reader-5")
     assert layer.hot.status(KEY).hot == 101
     assert layer.hot.evict(KEY, force=True) == (f"{KEY}@1/default",)
     assert layer.hot.status(KEY).hot == 0
@@ -293,6 +374,26 @@ def test_status_by_output_by_team_and_in_all(layer: DataLayer) -> None:
     )
     assert [one.team for one in layer.hot.status(team="a team").outputs] == ["a team"]
     assert layer.hot.status(team="nobody").teams == []
+
+
+def test_status_asks_nothing_of_a_hot_tier_that_is_down(layer: DataLayer, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer.hot.warm(KEY)
+    monkeypatch.setattr(MemoryHot, "out_of_service", lambda self: "no proxy")
+    monkeypatch.setattr(MemoryHot, "resident", None)
+    status = layer.hot.status()
+    assert (status.bytes, status.hot, status.unavailable, status.held) == (101, 0, "no proxy", None)
+
+
+def test_status_says_how_full_the_hot_tier_is(layer: DataLayer, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (layer.hot.status().held, layer.hot.status().capacity) == (None, None)
+    monkeypatch.setattr(MemoryHot, "usage", lambda self: (7, 9))
+    assert (layer.hot.status().held, layer.hot.status().capacity) == (7, 9)
+
+    def refuse(self: MemoryHot) -> tuple[int, int] | None:
+        raise StoreUnavailableError("no", tier="hot")
+
+    monkeypatch.setattr(MemoryHot, "usage", refuse)
+    assert (layer.hot.status().unavailable, layer.hot.status().held) == (None, None)
 
 
 def test_status_of_an_output_that_was_never_warmed(layer: DataLayer) -> None:

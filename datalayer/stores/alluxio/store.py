@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datalayer.errors import VerificationError
+from datalayer.errors import TransientStoreError, VerificationError
 from datalayer.stores.alluxio.address import AlluxioAddress, literal
 from datalayer.stores.alluxio.answers import Usage
 from datalayer.stores.alluxio.availability import Availability
@@ -184,6 +184,15 @@ class AlluxioStore(HotStore):
     def unavailable(self) -> str | None:
         reason = self._availability.reason()
         return f"{self._name} did not serve a moment ago; it is tried again from time to time" if reason else None
+
+    def out_of_service(self) -> str | None:
+        reason = self.unavailable()
+        if reason is None:
+            try:
+                self._rest.status("")
+            except TransientStoreError as error:
+                return str(error)
+        return reason
 
     def usage(self) -> Usage | None:
         """Return how full all workers are, with whatever; None where that cannot be found out.
