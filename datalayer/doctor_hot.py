@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from datalayer.config import HotConfig
 from datalayer.doctor import FAILED, OK, WARNING, Finding
 from datalayer.errors import DataLayerError
+from datalayer.hot.sizes import size_text
 from datalayer.stores.base import Expected, Tier
 from datalayer.stores.checksum import Crc32c, parse_blocks, parse_checksum
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from datalayer.layer import DataLayer
     from datalayer.stores.hot import HotStore
@@ -31,6 +32,9 @@ _BREAKS_READING = "Reads go to the cold tier: nothing fails, and nothing is fast
 _BREAKS_DROPPING = "hot.budget cannot be kept, and a damaged copy stays."
 _BREAKS_PINNING = "What a coming task will read may have made room for others by then."
 _BREAKS_PATHS = "Programs that read through it would get other bytes than were committed."
+_BREAKS_ALLUXIO = f"{_BREAKS_READING} Check hot.proxy, and that Alluxio's master, worker and proxy run."
+_BREAKS_FOLDER = f"{_BREAKS_READING} Name a folder that this user may make and write to as hot.url."
+_BREAKS_SMALL = "Larger files are not kept at all. Give hot.budget more."
 _BREAKS_BUDGET = "Copies go before the budget is used up. Set hot.budget to what there is, or make room."
 
 
@@ -67,6 +71,33 @@ def hot_findings(layer: DataLayer, folder: str, progress: Callable[[str], None] 
             "Nothing can be read under this design.",
         )
         return
+    yield from _probed(layer, probe, progress)
+
+
+def _probed(layer: DataLayer, probe: _Probe, progress: Callable[[str], None] | None) -> Iterator[Finding]:
+    settings = layer.config.hot or HotConfig()
+    unreachable = _unreachable(layer)
+    if unreachable is not None:
+        yield Finding(FAILED, _HOT, "reachable", unreachable, _BREAKS_ALLUXIO if settings.alluxio else _BREAKS_FOLDER)
+        return
+    yield Finding(OK, _HOT, "reachable", "it answers")
+    needed = _BYTES + layer.hot_store.overhead
+    small = settings.budget_bytes < needed
+    if small:
+        detail = f"{size_text(settings.budget_bytes)}, less than the {size_text(needed)} that are read through it here: not all was tried"
+        yield Finding(WARNING, _HOT, "budget", detail, _BREAKS_SMALL)
+    if (yield from _checked(probe, progress, skipped=(_keeps, _path) if small else ())):
+        if not small:
+            yield from _budget(layer, settings)
+        if settings.mount and layer.hot_store.local_path("") is None:
+            detail = f"{Path(settings.mount)} does not show the hot tier"
+            yield Finding(WARNING, _HOT, "mount", detail, "Programs get copies of their inputs instead of links.")
+
+
+def _checked(
+    probe: _Probe, progress: Callable[[str], None] | None, skipped: tuple[Callable[[_Probe], str | None], ...]
+) -> Generator[Finding, None, bool]:
+    """Yield what the checks of a tier that answers find; return whether it shows the right bytes, so that there is more to look at."""
     checks: tuple[tuple[str, Callable[[_Probe], str | None], str], ...] = (
         ("same bytes as the cold tier", _same, _BREAKS_READING),
         ("keeps copies", _keeps, _BREAKS_READING),
@@ -75,6 +106,8 @@ def hot_findings(layer: DataLayer, folder: str, progress: Callable[[str], None] 
         ("drops copies", _drops, _BREAKS_DROPPING),
     )
     for name, check, breaks in checks:
+        if check in skipped:
+            continue
         if progress:
             progress(f"{_HOT}: {name}")
         try:
@@ -84,11 +117,18 @@ def hot_findings(layer: DataLayer, folder: str, progress: Callable[[str], None] 
         except (DataLayerError, OSError) as error:
             yield Finding(FAILED, _HOT, name, f"{type(error).__name__}: {error}", breaks)
             if check is _same:
-                return
+                return False
         else:
             if detail is not None:
                 yield Finding(OK, _HOT, name, detail)
-    yield from _budget(layer)
+    return True
+
+
+def _unreachable(layer: DataLayer) -> str | None:
+    try:
+        return layer.hot_store.out_of_service()
+    except DataLayerError as error:
+        return f"{type(error).__name__}: {error}"
 
 
 def _probe(store: HotStore, path: str) -> _Probe:
@@ -108,7 +148,7 @@ def _same(probe: _Probe) -> str:
             raise _Wrong("what was read through it is not what was written to the cold tier")
     if probe.store.unavailable() is not None:
         raise _Wrong(f"it does not serve: {probe.store.unavailable()}")
-    return f"{_BYTES} bytes, read through it twice"
+    return f"{size_text(_BYTES)}, read through it twice"
 
 
 def _keeps(probe: _Probe) -> str:
@@ -144,8 +184,7 @@ def _drops(probe: _Probe) -> str:
     return "a copy that is dropped is gone"
 
 
-def _budget(layer: DataLayer) -> Iterator[Finding]:
-    settings = layer.config.hot or HotConfig()
+def _budget(layer: DataLayer, settings: HotConfig) -> Iterator[Finding]:
     budget, room = settings.budget_bytes, None
     try:
         if settings.alluxio:
@@ -163,11 +202,8 @@ def _budget(layer: DataLayer) -> Iterator[Finding]:
         return
     if room is not None:
         enough = room >= budget
-        detail = f"{budget} bytes; there is room for {room}"
+        detail = f"{size_text(budget)}; there is room for {size_text(room)}"
         yield Finding(OK if enough else WARNING, _HOT, "budget", detail, "" if enough else _BREAKS_BUDGET)
-    if settings.mount and layer.hot_store.local_path("") is None:
-        detail = f"{Path(settings.mount)} does not show the hot tier"
-        yield Finding(WARNING, _HOT, "mount", detail, "Programs get copies of their inputs instead of links.")
 
 
 def _becomes(wanted: Callable[[], bool]) -> bool:

@@ -43,6 +43,7 @@ def test_a_good_cache_folder(tmp_path: Path) -> None:
     findings = list(doctor(layer, progress=told.append))
     assert {finding.status for finding in findings if finding.tier == "hot"} == {OK}
     assert list(on(findings)) == [
+        "reachable",
         "same bytes as the cold tier",
         "keeps copies",
         "files on this machine",
@@ -61,7 +62,7 @@ def test_a_good_cache_folder(tmp_path: Path) -> None:
 def test_a_budget_that_there_is_no_room_for(tmp_path: Path) -> None:
     finding = on(doctor(cached(tmp_path, budget="9000TB")))["budget"]
     assert finding.status == WARNING
-    assert finding.detail.startswith("9000000000000000 bytes; there is room for ")
+    assert finding.detail.startswith("9 PB; there is room for ")
     assert "make room" in finding.breaks
 
 
@@ -75,11 +76,19 @@ def test_a_folder_of_others(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    findings = on(doctor(cached(tmp_path, url=str(tmp_path / "file" / "hot"))))
-    assert findings["same bytes as the cold tier"].status == OK
-    assert findings["keeps copies"].status == FAILED
-    assert "0 are copies (passed on: " in findings["keeps copies"].detail
-    assert "s3-direct" in findings["keeps copies"].breaks
+    (finding,) = on(doctor(cached(tmp_path, url=str(tmp_path / "file" / "hot")))).values()
+    assert (finding.check, finding.status) == ("reachable", FAILED)
+    assert f"cache folder not usable: {tmp_path}/file/hot" in finding.detail
+    assert "s3-direct" in finding.breaks
+    assert "hot.url" in finding.breaks
+
+
+def test_a_budget_below_what_is_tried(tmp_path: Path) -> None:
+    findings = on(doctor(cached(tmp_path, budget="1MB")))
+    assert {name for name, finding in findings.items() if finding.status != OK} == {"budget"}
+    assert findings["budget"].status == WARNING
+    assert findings["budget"].detail.startswith("1 MB, less than the 5.255 MB that are read through it here")
+    assert "keeps copies" not in findings
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +151,7 @@ def test_an_alluxio_that_is_not_there(versitygw: S3Server) -> None:
     config = s3_config(versitygw, bucket)
     hot = HotConfig(url="alluxio://127.0.0.1:1/outputs", proxy=f"http://127.0.0.1:{free_port()}")
     findings = on(doctor(DataLayer(msgspec.structs.replace(config, design="hot-cold", hot=hot))))
-    assert findings["same bytes as the cold tier"].status == FAILED
-    assert "does not serve" in findings["same bytes as the cold tier"].detail
-    assert {finding.status for finding in findings.values()} <= {FAILED, WARNING}
+    (finding,) = findings.values()
+    assert (finding.check, finding.status) == ("reachable", FAILED)
+    assert "cannot serve" in finding.detail
+    assert "Check hot.proxy, and that Alluxio's master, worker and proxy run." in finding.breaks
