@@ -86,7 +86,7 @@ def _probed(layer: DataLayer, probe: _Probe, progress: Callable[[str], None] | N
     if small:
         detail = f"{size_text(settings.budget_bytes)}, less than the {size_text(needed)} that are read through it here: not all was tried"
         yield Finding(WARNING, _HOT, "budget", detail, _BREAKS_SMALL)
-    if (yield from _checked(probe, progress, skipped=(_keeps, _path) if small else ())):
+    if (yield from _checked(probe, progress, skipped=(_keeps, _path, _drops) if small else ())):
         if not small:
             yield from _budget(layer, settings)
         if settings.mount and layer.hot_store.local_path("") is None:

@@ -88,7 +88,8 @@ def test_a_budget_below_what_is_tried(tmp_path: Path) -> None:
     assert {name for name, finding in findings.items() if finding.status != OK} == {"budget"}
     assert findings["budget"].status == WARNING
     assert findings["budget"].detail.startswith("1 MB, less than the 5.255 MB that are read through it here")
-    assert "keeps copies" not in findings
+    # Without a copy nothing is known of these.
+    assert not {"keeps copies", "files on this machine", "drops copies"} & set(findings)
 
 
 @pytest.fixture(autouse=True)
