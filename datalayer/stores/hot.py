@@ -269,7 +269,13 @@ class _HotFile(PositionedFile):
             if not self._rest:
                 if self._next == self._end:
                     break
-                self._rest = memoryview(self._piece())
+                try:
+                    self._rest = memoryview(self._piece())
+                except Exception:
+                    # What came before is read; the next read asks again for the rest.
+                    if done:
+                        break
+                    raise
             part = self._rest[: wanted - done]
             view[done : done + len(part)] = part
             self._rest = self._rest[len(part) :]
