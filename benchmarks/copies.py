@@ -88,6 +88,17 @@ class AlluxioCached(Direct):
         drop_copies(self.layer, TaskKey.parse(self.key))
 
 
+class AlluxioWarmed(Direct):
+    """Ours, through Alluxio, which was told beforehand what will be read."""
+
+    name = "hot-cold, Alluxio, warmed"
+    settings = "as hot-cold, Alluxio, after layer.hot.warm(key)"
+
+    def begin(self, folder: str) -> None:
+        self.layer = self.door.alluxio_layer()
+        self.layer.hot.warm(TaskKey.parse(self.key))
+
+
 class Downloaded(Direct):
     """The POC: all of it is downloaded to a file of one's own, and that is read."""
 
