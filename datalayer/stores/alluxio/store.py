@@ -54,6 +54,7 @@ class AlluxioStore(HotStore):
     """
 
     can_map = False
+    verifies = True
 
     def __init__(self, cold: Store, receipt: Receipt, hot: HotConfig) -> None:
         super().__init__(cold, receipt)
