@@ -21,8 +21,6 @@ from tests.services.faults import Fault
 SIZE = 64 << 20
 # What the issue allows is two seconds; this only tells a reader that goes on from one that hangs, on a machine that does much else.
 PAUSE = 10.0
-# `make test-nightly` kills each of them ten times in a row.
-TEN_TIMES = [0, *(pytest.param(again, marks=pytest.mark.nightly) for again in range(1, 11))]
 
 
 @pytest.fixture
@@ -74,7 +72,7 @@ def served_again(on: OnAlluxio, layer: DataLayer, output: ResolvedOutput, name: 
     eventually(hits)
 
 
-@pytest.mark.parametrize("again", TEN_TIMES)
+@pytest.mark.kills
 @pytest.mark.parametrize("victim", ["worker", "master", "proxy"])
 def test_a_reader_goes_on_when_one_is_killed(
     on_alluxio: OnAlluxio,
@@ -82,7 +80,6 @@ def test_a_reader_goes_on_when_one_is_killed(
     data: bytes,
     log: pytest.LogCaptureFixture,
     victim: str,
-    again: int,
 ) -> None:
     layer = on_alluxio.layer(proxy=on_alluxio.folder.proxy)
     output = published(layer, key, {"big.bin": data, "small.txt": b"small"})
@@ -229,10 +226,10 @@ def test_paths_and_uris_for_others_lead_to_the_cold_tier_meanwhile(
     assert (output.path is not None) == (mount is not None)
 
 
-@pytest.mark.parametrize("again", TEN_TIMES)
+@pytest.mark.kills
 @pytest.mark.parametrize("victim", ["worker", "master", "fuse"])
 def test_who_reads_a_mounted_file_gets_its_bytes_or_an_error_and_never_hangs(
-    on_alluxio: OnAlluxio, key: TaskKey, data: bytes, victim: str, again: int
+    on_alluxio: OnAlluxio, key: TaskKey, data: bytes, victim: str
 ) -> None:
     mount = on_alluxio.folder.mount
     if mount is None:
