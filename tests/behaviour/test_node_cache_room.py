@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from datalayer.stores.node_cache import locks, room
-from tests.behaviour.copies import MIB, PAGE, Copies, on_disk, some_bytes
+from tests.behaviour.copies import MIB, PAGE, Copies, expected_of, on_disk, some_bytes
 
 DATA = some_bytes(8 * MIB)
 FILE = MIB
@@ -180,6 +180,53 @@ def test_one_who_is_stopped_making_room_is_waited_for_once(tmp_path: Path, monke
         assert 3 in whole(copies)
     finally:
         os.close(other)
+
+
+def test_pages_that_could_not_be_kept_are_not_waited_for(tmp_path: Path) -> None:
+    """A reader who gets no room, and is slow, has nothing locked meanwhile."""
+    copies = cache_of(tmp_path, 2, more=2 * 8192)
+    copies.cache.pin(["f0", "f1"], now() + LATER)
+    read(copies, 0, 1)
+    slow = copies.cache.pieces("f2", copies.files["f2"], 0, FILE)
+    begun = next(slow)
+    other = copies.again()
+    read(other, 2)
+    assert other.hot.misses == {"no room": 1}
+    assert begun + b"".join(slow) == DATA[2 * PAGE :][:FILE]
+
+
+def test_a_slow_reader_keeps_no_copy_from_going(tmp_path: Path) -> None:
+    data = some_bytes(12 * MIB)
+    copies = Copies(tmp_path / "cache", budget=13 * MIB)
+    copies.commit("long", data)
+    slow = copies.cache.pieces("long", copies.files["long"], 0, len(data))
+    begun = next(slow)
+    deadline = time.monotonic() + 60
+    while copies.resident("long") < len(data) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for number in range(3):
+        copies.commit(f"f{number}", data[number:][:MIB])
+        copies.view.get(f"f{number}")
+    assert copies.resident("long") == 0
+    assert [copies.resident(f"f{number}") for number in range(3)] == [MIB] * 3
+    assert begun + b"".join(slow) == data
+    assert copies.fetched == len(data) + 3 * MIB
+
+
+def test_what_is_being_written_is_not_cleared_away_however_long_it_takes(tmp_path: Path) -> None:
+    copies = cache_of(tmp_path, 5)
+    writer = copies.cache.through.writer("new")
+    for start in range(0, FILE * 4, FILE // 4):
+        writer.write(DATA[start : start + FILE // 4])
+    (staged,) = (copies.folder / "staging").iterdir()
+    os.utime(staged, (0, 0))
+    read(copies, 0, 1, 2, 3)
+    assert staged.exists()
+    writer.close()
+    copies.files["new"] = expected_of(DATA[: FILE * 4])
+    fetched = copies.fetched
+    assert copies.view.get("new")[0] == DATA[: FILE * 4]
+    assert copies.fetched == fetched
 
 
 def test_what_killed_processes_left_is_cleared_away(tmp_path: Path) -> None:

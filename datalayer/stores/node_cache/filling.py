@@ -172,12 +172,13 @@ class Filling:
                     if not handed:
                         self._hand_out(group)
                 else:
-                    self._entry.release(group.first, len(group.pages))
                     with self._changed:
                         self.kept = group.end
                         self._changed.notify_all()
         finally:
             groups.close()
+            # Its reader may keep the entry open for long yet.
+            self._entry.release()
 
     def _reach(self) -> bool:
         """Lock what comes next, where nobody else has it; False where nothing more is to be fetched."""
