@@ -14,6 +14,7 @@ import pytest
 from datalayer.errors import NotFoundError, StoreUnavailableError, VerificationError
 from datalayer.stores.base import Expected, Store, Tier
 from datalayer.stores.memory import MemoryStore
+from datalayer.stores.node_cache.entry import Entry
 from datalayer.testing import Fault, FaultyStore
 from tests.behaviour.copies import BLOCK, MIB, PAGE, Copies, expected_of, some_bytes
 
@@ -98,6 +99,22 @@ def test_many_threads_fetch_each_byte_once(copies: Copies) -> None:
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(read, starts))
     assert copies.fetched == copies.resident("t/out/large") == len(set(starts)) * MIB
+
+
+def test_what_came_between_a_look_and_the_lock_is_not_fetched_again(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, take = copies.again(), Entry.take
+
+    def late(entry: Entry, first: int, count: int) -> int:
+        monkeypatch.setattr(Entry, "take", take)
+        assert other.view.get_range("t/out/large", BLOCK, BLOCK) == DATA[BLOCK : 2 * BLOCK]
+        return entry.take(first, count)
+
+    monkeypatch.setattr(Entry, "take", late)
+    assert b"".join(copies.view.stream("t/out/large")) == DATA
+    assert copies.fetched + other.fetched == SIZE
+    assert copies.hot.bytes_hit == BLOCK
 
 
 def test_reads_open_no_more_than_they_close(copies: Copies) -> None:
