@@ -93,7 +93,7 @@ class FanOutStd(FanOutRaw):
     """The same, with S3 as far away as it is."""
 
     name = "p1-std"
-    measures = "16 processes read the same 1 GiB at once, cold, before an emulated S3 (quick: 64 MiB)"
+    measures = "16 processes read the same 1 GiB at once, cold, before an emulated S3 (quick: 128 MiB)"
     limits = STD
     at_least = 12
     counted_apart = False
@@ -105,4 +105,4 @@ class FanOutStd(FanOutRaw):
 
     @property
     def size(self) -> int:
-        return self.scale.pick(1 << 30, 64 << 20, 1 << 20)
+        return self.scale.pick(1 << 30, 128 << 20, 1 << 20)
