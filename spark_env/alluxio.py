@@ -38,8 +38,8 @@ def client_conf() -> dict[str, str]:
     """Return the settings of Alluxio's client, in its own words.
 
     By default it waits two minutes for a master and five for a worker, at each try of a task. Here a try fails 3 to 4 seconds after a server was
-    killed, and after 5, the first one after 13, where it hangs: four in a row (``spark.task.maxFailures``) end a job within 30 seconds. Its
-    next attempt reads from S3.
+    killed, and after about 6 where a worker hangs: four in a row (``spark.task.maxFailures``) end a job within 30 seconds. Its next attempt
+    reads from S3. For a master that accepts connections and then says nothing there is no such setting.
     """
     return {
         # A server that is gone refuses connections: these say for how long it is tried again.
@@ -56,6 +56,8 @@ def client_conf() -> dict[str, str]:
         # Whoever gives up on such a server waits for its connection to end in good order, and has others wait for that.
         "alluxio.network.connection.shutdown.graceful.timeout": "500ms",
         "alluxio.network.connection.shutdown.timeout": "500ms",
+        # Every minute it asks the master whether its settings have changed, and has reads wait for the answer if they have.
+        "alluxio.user.conf.sync.interval": "1d",
         # The budget counts each copy once: no second one on the worker that happens to be near.
         "alluxio.user.file.passive.cache.enabled": "false",
         # A thread for each file system that reports to a master, and complains for as long as there is none.
