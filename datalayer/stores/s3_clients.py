@@ -64,7 +64,7 @@ class S3Clients:
     @property
     def obstore(self) -> ObstoreS3:
         """The client for bytes. Its bucket's keys are literal and whole."""
-        refuse_after_fork()
+        _refuse_after_fork()
         return self._obstore
 
     @cached_property
@@ -188,7 +188,7 @@ def _first_user() -> int:
     return os.getpid()
 
 
-def refuse_after_fork() -> None:
+def _refuse_after_fork() -> None:
     """Raise in a process that was forked after S3 was used in it: obstore's threads are not there, and a call would never end."""
     if _first_user() != os.getpid():
         raise StoreError(

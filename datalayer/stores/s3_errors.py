@@ -175,13 +175,12 @@ def s3_errors(location: Location, tier: Tier) -> Iterator[None]:
     except DataLayerError:
         raise
     except Exception as error:
-        if not is_sdk_error(error):
+        if not _is_sdk_error(error):
             raise
         raise s3_error(error, location, tier) from error
 
 
-def is_sdk_error(error: Exception) -> bool:
-    """Whether an error is an SDK's, or of the way to the service."""
+def _is_sdk_error(error: Exception) -> bool:
     # obstore raises FileNotFoundError itself.
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _SDKS
 

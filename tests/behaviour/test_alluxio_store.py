@@ -12,6 +12,7 @@ import pytest
 
 from datalayer import DataLayer, TaskKey
 from tests.behaviour.on_alluxio import OnAlluxio, eventually, hot_receipt, published, store_of
+from tests.services.faults import Fault
 
 SOON = timedelta(hours=1)
 NAMES = ["plain", "a=b.bin", "p%2Fq +x&y;z'!20.txt", "ü/é#1.bin", "deep/er/and/deeper.bin", 'quote".bin']
@@ -136,6 +137,37 @@ def test_parts_of_one_block_are_asked_for_once(on_alluxio: OnAlluxio, layer: Dat
     # Who wants all of it gets it from Alluxio, and not from this process.
     assert output.read_bytes("a.bin") == data
     assert on_alluxio.proxy.count("GET") == 2
+    assert hot_receipt(layer).misses == {}
+
+
+def test_a_forked_child_reads_on(on_alluxio: OnAlluxio, layer: DataLayer, key: TaskKey) -> None:
+    data = os.urandom(6_000_000)
+    output = published(layer, key, {"a.bin": data})
+    on_alluxio.warm(output)
+    child = os.fork()
+    if not child:
+        os._exit(0 if output.read_bytes("a.bin") == data and not hot_receipt(layer).misses else 1)
+    # On connections of its own.
+    assert output.read_bytes("a.bin") == data
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert output.read_bytes("a.bin") == data
+    assert hot_receipt(layer).misses == {}
+
+
+def test_connections_are_kept(on_alluxio: OnAlluxio, layer: DataLayer, key: TaskKey) -> None:
+    output = published(layer, key, {"a.bin": b"a"})
+    on_alluxio.warm(output)
+    kept = store_of(layer)._proxy._connections._idle
+    first = [idle.connection for idle in kept]
+    assert len(first) == 1
+    assert output.read_bytes("a.bin") == b"a"
+    assert store_of(layer).resident(output.store_path("a.bin")[1], 1) == 1
+    assert [idle.connection for idle in kept] == first
+    # One that the proxy has closed meanwhile.
+    on_alluxio.folder.server.proxy.kill()
+    on_alluxio.folder.server.start()
+    on_alluxio.proxy.script(Fault(drop_request=True), kind="GET")
+    assert output.read_bytes("a.bin") == b"a"
     assert hot_receipt(layer).misses == {}
 
 

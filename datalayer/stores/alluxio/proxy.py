@@ -1,35 +1,36 @@
 """``ProxyReader``: bytes through the S3 side of Alluxio's proxy. One long range at a time, which is its fastest way.
 
-Seen with 2.9.6 and obstore 0.12 on loopback, warm: 1,100 to 1,400 MB/s from one connection, 300 to 700 from ranges of 4 to 16 MiB side by side.
+Seen with 2.9.6 on loopback, warm: 1,100 to 1,400 MB/s from one connection, 300 to 700 from ranges of 4 to 16 MiB side by side.
 """
 
 from __future__ import annotations
 
-import getpass
+import http.client
+import re
 import time
-from datetime import timedelta
-from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
-from datalayer.errors import ConfigError, NotFoundError, PermissionDeniedError, StoreTimeoutError, TransientStoreError
+from datalayer.errors import ConfigError, PermissionDeniedError
+from datalayer.stores.alluxio.connections import authorization, user
 from datalayer.stores.alluxio.failures import AbsentError, DamagedError, ServiceError
 from datalayer.stores.base import Tier
 from datalayer.stores.checksum import BLOCK
-from datalayer.stores.s3_clients import refuse_after_fork
-from datalayer.stores.s3_errors import is_sdk_error, refusal, s3_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from obstore import GetResult
-    from obstore.store import S3Store as ObstoreS3
+    from contextlib import AbstractContextManager
 
     from datalayer.stores.alluxio.address import AlluxioAddress
+    from datalayer.stores.alluxio.connections import Connections
 
-CONNECT_SECONDS = 0.5
-# Bytes taken from the connection at once: they are still in the processor's cache when they are verified.
-_PIECE = 256 << 10
+# Bytes taken from the connection at once, at most: what is there.
+_PIECE = 1 << 20
+_LONGEST_REFUSAL = 64 << 10
+_CODE = re.compile(rb"<Code>(\w+)</Code>")
+_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+_AGAIN = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
 class ProxyReader:
@@ -37,11 +38,13 @@ class ProxyReader:
 
     Args:
         address: Where Alluxio is.
-        timeout: Seconds that the proxy may let a reader wait for an answer, for more of it, or for a block's worth of it.
+        connections: To its proxy.
+        timeout: Seconds that a block's worth of bytes may take. A trickle is always in time for the next byte.
     """
 
-    def __init__(self, address: AlluxioAddress, timeout: float) -> None:
+    def __init__(self, address: AlluxioAddress, connections: Connections, timeout: float) -> None:
         self._address = address
+        self._connections = connections
         self._timeout = timeout
 
     def read(self, path: str, length: int, start: int, stop: int) -> Iterator[bytes]:
@@ -50,97 +53,68 @@ class ProxyReader:
         Raises:
             AbsentError: Alluxio knows no such file.
             ConfigError: What answers is no proxy of Alluxio, or has no such folder.
-            DamagedError: The file has another length there, or the answer ended too early.
+            DamagedError: The file has another length there.
             PermissionDeniedError: The proxy refuses the request.
             ServiceError: Alluxio does not answer, or not in time.
         """
-        refuse_after_fork()
-        result: GetResult | None = None
+        began = False
+        # The last piece is held back until the connection is free for others: who has all bytes asks for no more.
+        last = b""
         # What the caller does with a piece does not come through here as an exception.
         try:
-            result = self._client.get(self._address.key(path), options={"range": (start, stop)})
-            yield from self._body(result, length, start, stop)
-        except Exception as error:
-            if not is_sdk_error(error):
-                raise
-            raise self._failure(path, error, began=result is not None) from error
+            with self._ask(path, f"bytes={start}-{stop - 1}") as answer:
+                if answer.status != HTTPStatus.PARTIAL_CONTENT:
+                    self._refuse(answer)
+                began = True
+                for piece in self._body(answer, length, start, stop):
+                    if last:
+                        yield last
+                    last = piece
+        except PermissionDeniedError:
+            raise  # It is an OSError, too.
+        except TimeoutError as error:
+            raise ServiceError("timed out", f"nothing came for {self._timeout:g} s") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise ServiceError("unavailable", str(error) or type(error).__name__, answered=began) from error
+        yield last
 
-    def _body(self, result: GetResult, length: int, start: int, stop: int) -> Iterator[bytes]:
-        if result.meta["size"] != length:
-            raise DamagedError("of another length", f"{result.meta['size']} bytes instead of {length}")
+    def _ask(self, path: str, span: str) -> AbstractContextManager[http.client.HTTPResponse]:
+        headers = {"Range": span, **authorization()}
+        return self._connections.asked("GET", self._address.object_target(path), None, headers)
+
+    def _refuse(self, answer: http.client.HTTPResponse) -> NoReturn:
+        found = _CODE.search(answer.read(_LONGEST_REFUSAL))
+        code = found[1].decode() if found else ""
+        said = f"HTTP {answer.status}{f', {code}' if code else ''}"
+        if answer.status == HTTPStatus.NOT_FOUND and code == "NoSuchKey":
+            raise AbsentError("not there")
+        if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise DamagedError("short")
+        if answer.status in _REFUSED:
+            raise denied(self._address, said)
+        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status in _AGAIN:
+            raise ServiceError("unavailable", said, answered=True)
+        raise no_proxy(self._address, said)
+
+    def _body(self, answer: http.client.HTTPResponse, length: int, start: int, stop: int) -> Iterator[bytes]:
+        found = _RANGE.match(answer.getheader("Content-Range", ""))
+        if found is None or int(found[1]) != start:
+            raise no_proxy(self._address, "not the part of a file that was asked for")
+        if int(found[2]) != length:
+            raise DamagedError("of another length", f"{found[2]} bytes instead of {length}")
         at, begun, waited = start, start, 0.0
         clock = time.monotonic()
-        for chunk in result.stream(min_chunk_size=_PIECE):
-            piece = bytes(chunk)
+        while at < stop and (piece := answer.read1(_PIECE)):
             waited += time.monotonic() - clock
             at += len(piece)
             if at - begun >= BLOCK:
                 begun, waited = at, 0.0
             elif waited > self._timeout:
-                # A trickle keeps within the time between two reads for ever.
                 raise ServiceError("timed out", f"{at - begun} bytes in {waited:.1f} s")
             yield piece
             clock = time.monotonic()
         if at != stop:
-            raise DamagedError("short", f"ended at byte {at}, before byte {stop}")
-
-    def _failure(self, path: str, error: Exception, *, began: bool) -> Exception:
-        mapped = s3_error(error, self._address.url.join(path), Tier.HOT)
-        status, code = refusal(error)
-        said = f"HTTP {status}{f', {code}' if code else ''}" if status else "it cannot be reached"
-        text = str(error)
-        if isinstance(mapped, NotFoundError) and code == "NoSuchKey":
-            return AbsentError("not there")
-        if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or "InvalidRangeRequest" in text:
-            return DamagedError("short")
-        if isinstance(mapped, PermissionDeniedError):
-            return denied(self._address, said)
-        refused = 0 < status < HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(mapped, TransientStoreError)
-        if refused or "NotPartial" in text:
-            return no_proxy(self._address, said if refused else "a page, where a part of a file was asked for")
-        if isinstance(mapped, StoreTimeoutError):
-            return ServiceError("timed out", f"no answer within {self._timeout:g} s")
-        return ServiceError("unavailable", "the answer broke off" if began else said, answered=began or bool(status))
-
-    @cached_property
-    def _client(self) -> ObstoreS3:
-        try:
-            from obstore.store import S3Store
-        except ImportError as error:
-            raise ConfigError("alluxio:// needs the extra s3: pip install 'datalayer-tasks[s3]'") from error
-        config: dict[str, Any] = {
-            "endpoint": self._address.s3,
-            "region": "us-east-1",
-            "virtual_hosted_style_request": False,
-        }
-        # Alluxio takes the access key for the user's name, and looks at no signature.
-        credentials: Any = {
-            "access_key_id": user(),
-            "secret_access_key": "unchecked",
-            "token": None,
-            "expires_at": None,
-        }
-        return S3Store(
-            self._address.bucket,
-            config=config,  # type: ignore[arg-type]  # a TypedDict, built up
-            client_options={
-                "allow_http": True,
-                "connect_timeout": timedelta(seconds=min(CONNECT_SECONDS, self._timeout)),
-                "read_timeout": timedelta(seconds=self._timeout),
-                # Of a whole request, also where its reader is slow: that is no fault of Alluxio's.
-                "timeout": timedelta(days=1),
-            },
-            retry_config={"max_retries": 0},
-            credential_provider=lambda: credentials,
-        )
-
-
-def user() -> str:
-    """Return the name under which Alluxio is asked."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "datalayer"  # A container's user need not have a name.
+            raise ServiceError("unavailable", "the answer broke off", answered=True)
 
 
 def denied(address: AlluxioAddress, said: str) -> PermissionDeniedError:

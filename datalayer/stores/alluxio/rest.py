@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import socket
-import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -12,14 +11,16 @@ import msgspec
 
 from datalayer.errors import ConfigError, StoreError, StoreTimeoutError, StoreUnavailableError
 from datalayer.stores.alluxio.answers import FileStatus, MasterInfo, ProxyInfo, RestError, Usage
+from datalayer.stores.alluxio.connections import CONNECT_SECONDS, authorization
 from datalayer.stores.alluxio.failures import ServiceError
-from datalayer.stores.alluxio.proxy import CONNECT_SECONDS, denied, no_proxy, user
+from datalayer.stores.alluxio.proxy import denied, no_proxy
 from datalayer.stores.base import Tier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from datalayer.stores.alluxio.address import AlluxioAddress
+    from datalayer.stores.alluxio.connections import Connections
 
 _REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _NOT_SERVED = (
@@ -43,11 +44,13 @@ class AlluxioRest:
 
     Args:
         address: Where Alluxio is.
+        connections: To its proxy.
         timeout: Seconds that the proxy may let its client wait.
     """
 
-    def __init__(self, address: AlluxioAddress, timeout: float) -> None:
+    def __init__(self, address: AlluxioAddress, connections: Connections, timeout: float) -> None:
         self._address = address
+        self._connections = connections
         self._timeout = timeout
         self._served = False
 
@@ -122,11 +125,9 @@ class AlluxioRest:
         Raises:
             ServiceError: They do not.
         """
-        headers = {
-            "Authorization": f"AWS4-HMAC-SHA256 Credential={user()}/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
-        }
+        headers = {"Range": "bytes=0-0", **authorization()}
         try:
-            answer = self._ask("GET", self._address.object_target(path), None, {"Range": "bytes=0-0", **headers})
+            answer = self._ask("GET", self._address.object_target(path), None, headers)
         except StoreError as error:
             raise ServiceError(
                 "timed out" if isinstance(error, StoreTimeoutError) else "unavailable", str(error)
@@ -191,19 +192,11 @@ class AlluxioRest:
     def _ask(
         self, method: str, target: str, body: bytes | None, headers: dict[str, str], seconds: float | None = None
     ) -> _Answer:
-        limit = self._timeout if seconds is None else seconds
-        until = time.monotonic() + limit
-        parts = self._address.proxy_parts
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=min(CONNECT_SECONDS, limit))
         try:
-            connection.connect()
-            if connection.sock:
-                connection.sock.settimeout(max(0.01, until - time.monotonic()))
-            connection.request(method, target, body, headers)
-            answer = connection.getresponse()
-            return _Answer(answer.status, answer.read())
+            with self._connections.asked(method, target, body, headers, seconds) as answer:
+                return _Answer(answer.status, answer.read())
         except TimeoutError as error:
+            limit = self._timeout if seconds is None else seconds
             raise StoreTimeoutError(
                 f"{self._address.url}: the proxy at {self._address.proxy} did not answer within {limit:g} s",
                 tier=Tier.HOT.value,
@@ -211,8 +204,6 @@ class AlluxioRest:
             ) from error
         except (OSError, http.client.HTTPException) as error:
             raise self._unavailable(str(error) or type(error).__name__) from error
-        finally:
-            connection.close()
 
     def _decode(self, document: bytes, kind: type[_T]) -> _T:
         if not document:

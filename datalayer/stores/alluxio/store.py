@@ -10,6 +10,7 @@ from datalayer.errors import TransientStoreError, VerificationError
 from datalayer.stores.alluxio.address import AlluxioAddress, literal
 from datalayer.stores.alluxio.answers import Usage
 from datalayer.stores.alluxio.availability import Availability
+from datalayer.stores.alluxio.connections import Connections
 from datalayer.stores.alluxio.failures import AbsentError, CopyError, ServiceError
 from datalayer.stores.alluxio.fuse import FuseMount
 from datalayer.stores.alluxio.proof import Proof
@@ -61,8 +62,9 @@ class AlluxioStore(HotStore):
         self._address = AlluxioAddress.of(hot)
         self.url = str(self._address.url)
         """The folder, ``alluxio://master:19998/folder``."""
-        self._proxy = ProxyReader(self._address, hot.timeout)
-        self._rest = AlluxioRest(self._address, hot.timeout)
+        connections = Connections(self._address, hot.timeout)
+        self._proxy = ProxyReader(self._address, connections, hot.timeout)
+        self._rest = AlluxioRest(self._address, connections, hot.timeout)
         self._fuse = FuseMount(Path(hot.mount), hot.timeout) if hot.mount else None
         self._recent = RecentBlocks()
         self._name = f"Alluxio at {self._address.proxy}"
