@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TierReceipt(msgspec.Struct, omit_defaults=True):
-    """What was asked of one tier through this library. Engines that read in place by themselves are not seen here."""
+    """What was asked of one tier through this library; of engines that read in place by themselves, the bytes of a job's own local Spark."""
 
     calls: dict[str, int] = {}
     """Store calls by verb. A long transfer is one call and several requests."""
