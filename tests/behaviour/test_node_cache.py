@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -115,6 +116,23 @@ def test_what_came_between_a_look_and_the_lock_is_not_fetched_again(
     assert b"".join(copies.view.stream("t/out/large")) == DATA
     assert copies.fetched + other.fetched == SIZE
     assert copies.hot.bytes_hit == BLOCK
+
+
+def test_an_entry_that_somebody_else_made_and_dropped_just_now_is_made_again(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rename = Path.rename
+
+    def taken(path: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "rename", rename)
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+
+    monkeypatch.setattr(Path, "rename", taken)
+    assert copies.view.get("t/out/large")[0] == DATA
+    assert copies.hot.misses == {"not cached": 1}
+    assert copies.view.local_path("t/out/large") is not None
+    assert SIZE < copies.cache.usage().held < SIZE + MIB
+    assert caplog.records == []
 
 
 def test_reads_open_no_more_than_they_close(copies: Copies) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ NEW_ENTRY_BYTES = _FOLDER_BYTES + _DISK_BLOCK
 """Of the disk, for an entry without a page."""
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NOT_EMPTY = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 # Far above the pages, each of which is locked by the byte of its number. Who makes room locks all bytes of an entry that goes.
 _HELD = 1 << 41
 # Only somebody who makes and removes the same thing at the same time needs another try.
@@ -77,9 +79,9 @@ def publish(folder: CacheFolder, staged: Path, path: str) -> bool:
     place.parent.mkdir(0o700, parents=True, exist_ok=True)
     try:
         staged.rename(place)
-    except OSError:
+    except OSError as error:
         # A folder replaces an empty one only.
-        if place.is_dir():
+        if error.errno in _NOT_EMPTY:
             return False
         raise
     return True

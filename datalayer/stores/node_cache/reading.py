@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # A copy that is damaged, or dropped, again and again is better left alone.
 _TRIES = 4
+_TRIES_TO_OPEN = 50
 
 
 class Reading:
@@ -152,7 +153,7 @@ class Reading:
             PastError: There is no room for it.
         """
         place = self._folder.entry(self._path)
-        for _ in range(_TRIES):
+        for _ in range(_TRIES_TO_OPEN):
             entry = Entry.open(place)
             if entry is not None:
                 if entry.about.fits(self._expected):
