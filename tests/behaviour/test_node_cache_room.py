@@ -266,3 +266,20 @@ def test_what_is_counted_is_what_the_disk_holds(tmp_path: Path, size: int) -> No
     assert copies.cache.usage().held == blocks
     copies.cache.evict(["f"])
     assert copies.cache.usage().held == 0
+
+
+def test_nobody_takes_room_while_a_new_folder_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what they write meanwhile is counted as found, and once more as taken."""
+    copies = cache_of(tmp_path, 12)
+    scan, counts = room.Room._scan, []
+
+    def slow_scan(self: room.Room) -> tuple[list[room._Found], int]:
+        counts.append(self)
+        time.sleep(0.5)
+        return scan(self)
+
+    monkeypatch.setattr(room.Room, "_scan", slow_scan)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: read(copies.again(), number), range(4)))
+    assert len(counts) == 1
+    assert copies.cache.usage().held == 4 * ONE

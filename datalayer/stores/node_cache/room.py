@@ -63,8 +63,7 @@ class Room:
     def take(self, size: int) -> bool:
         """Take room for some bytes, making it where need be; False where there is none."""
         with self._file() as file:
-            if os.fstat(file).st_size < _NUMBER:
-                self._make(file, self.budget)
+            self._count_first(file)
             if _change(file, size, self.budget):
                 return True
             if time.monotonic() < self._in_vain_until or size > self.budget:
@@ -97,6 +96,19 @@ class Room:
         if time.monotonic() >= self._in_vain_until:
             with self._file() as file:
                 self._make(file, _number(file) - 1)
+
+    def _count_first(self, file: int) -> None:
+        """Count what there is, in a folder where nobody has. Nobody takes room until that is done, else it would be counted twice."""
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while os.fstat(file).st_size < _NUMBER and time.monotonic() < deadline:
+            if not locks.take(file, _MAKING_ROOM):
+                time.sleep(_PAUSE_SECONDS)
+                continue
+            try:
+                if os.fstat(file).st_size < _NUMBER:
+                    _change(file, self._scan()[1])
+            finally:
+                locks.release(file, _MAKING_ROOM, 1)
 
     def _make(self, file: int, limit: int) -> bool:
         """Drop what was not used for longest until no more than 9/10 of ``limit`` is held; False where somebody else does so just now."""
