@@ -18,11 +18,19 @@ if TYPE_CHECKING:
     from datalayer.layer import DataLayer
 
 
-def begin_attempt(layer: DataLayer, context: TaskContext, pinned: list[PinnedInput]) -> Attempt:
+def begin_attempt(
+    layer: DataLayer, context: TaskContext, pinned: list[PinnedInput], *, resumed: bool = False
+) -> Attempt:
     """Return the attempt that a job starting now produces, with nothing staged.
 
     A claim is handed to one job at a time: what lies in a named attempt is of a start that ended, and is removed. Without a named one, an
     attempt that the same owner left unfinished is fenced, and a new one is claimed.
+
+    Args:
+        layer: Where data lies.
+        context: What the job is told.
+        pinned: What it reads: the attempt's lineage.
+        resumed: Whether the job of the named attempt may be at work already: then what it has staged stays.
 
     Raises:
         CommitConflictError: The named attempt is not this context's; or it, or one of the same owner, has committed already. Then the error's
@@ -47,7 +55,7 @@ def begin_attempt(layer: DataLayer, context: TaskContext, pinned: list[PinnedInp
             attempt=number,
         )
     folder = layout.attempt_path(key, number)
-    for store in dict.fromkeys((layer.data, layer.home)):
+    for store in () if resumed else dict.fromkeys((layer.data, layer.home)):
         store.delete(info.path for info in list(store.list(folder)) if info.path != f"{folder}/{layout.CLAIM}")
     return publisher.attach(key, claim, inputs=lineage, producer=producer)
 

@@ -10,7 +10,7 @@ from datalayer.errors import VerificationError
 from datalayer.handoff.journal import Staged, read_journal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from datalayer.commit.output import OutputWriter
@@ -28,7 +28,7 @@ class OutputFolders:
         layer: The layer that the attempt belongs to.
         attempt: The attempt.
         names: The outputs that the job must produce.
-        folder: Where the folders are made; empty.
+        folder: Where they are.
     """
 
     def __init__(self, layer: DataLayer, attempt: Attempt, names: Iterable[str], folder: Path) -> None:
@@ -38,13 +38,17 @@ class OutputFolders:
         self._own: dict[str, Path | None] = {}
         for name in names:
             inside = layout.output_path(attempt.key, attempt.number, name)
-            own = layer.data.local_path(inside) if layer.design.in_place else None
-            self._own[name] = own
+            self._own[name] = layer.data.local_path(inside) if layer.design.in_place else None
+
+    def make(self) -> Iterator[Path]:
+        """Make the folders, and yield each that the job writes into."""
+        for name, own in self._own.items():
             if own is None:
-                (folder / name).mkdir()
+                (self._folder / name).mkdir()
             else:
                 own.mkdir(parents=True, exist_ok=True)
-                (folder / name).symlink_to(own)
+                (self._folder / name).symlink_to(own)
+            yield own or self._folder / name
 
     def stage(self, journal: Path) -> None:
         """Hand everything that the job left to the attempt, ready for its commit.

@@ -128,7 +128,7 @@ def test_told_to_end_while_it_warms_a_job_has_still_succeeded(hot: Bench, monkey
     hot.publish(hot.key("upstream"), {"f": b"x"})
     hot.layer.hot.committed(hot.key("upstream"), readers=[hot.key("job")])
     monkeypatch.setattr(MemoryHot, "pieces", slow)
-    monkeypatch.setattr("datalayer.handoff.runner.release_inputs", _then(released))
+    monkeypatch.setattr("datalayer.handoff.steps.release_inputs", _then(released))
     context = hot.context(readers=[str(hot.key("late"))], inputs={"upstream": InputSpec(access="in-place")})
     result = hot.shell(WRITE, context)
     assert (result.exit_code, result.report.state) == (0, "succeeded")
