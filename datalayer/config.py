@@ -247,9 +247,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Raises:
             ConfigError: A key is unknown or a value does not fit, or the named file cannot be read.
         """
-        environ = os.environ if environ is None else environ
-        document = _from_file(environ)
-        _merge(document, _from_environment(environ))
+        document = config_document(environ=environ)
         _merge(document, explicit or {})
         return cls.from_mapping(document)
 
@@ -266,6 +264,21 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             if isinstance(error.__cause__, ConfigError):
                 raise error.__cause__ from None
             raise ConfigError(_unknown_key(document, source) or f"{source}: {error}") from error
+
+
+def config_document(*, environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the nested values of file and environment, not yet looked at as a whole: for who has connections of other sources to add.
+
+    Args:
+        environ: The environment to read; by default this process's.
+
+    Raises:
+        ConfigError: A key is unknown, or the named file cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    document = _from_file(environ)
+    _merge(document, _from_environment(environ))
+    return document
 
 
 def _folder(url: str | None) -> Path | None:
