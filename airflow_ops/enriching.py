@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import msgspec
+
+from airflow_ops.failures import failing_at_once
+from airflow_ops.inputs import check_upstream
+from airflow_ops.keys import task_key
+from airflow_ops.layers import open_layer
+from airflow_ops.reading import readers_of
+from airflow_ops.remembering import recall_inputs, remember_inputs
+from airflow_ops.resolving import resolve_inputs
+from datalayer.commit.claims import claim_attempt, find_claim, read_claim
+from datalayer.errors import CommitConflictError, NotPublishedError
+from datalayer.handoff.context import AttemptRef, InputSpec, ProducerSpec, TaskContext, check_context, context_config
+from datalayer.handoff.deliveries import check_destinations
+from datalayer.handoff.pinning import pin_inputs, with_pins
+from datalayer.stores.base import Tier
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -11,7 +27,6 @@ if TYPE_CHECKING:
     from airflow_ops.inputs import DataTask
     from datalayer.addresses.keys import TaskKey
     from datalayer.commit.claims import Claim
-    from datalayer.handoff.context import ProducerSpec, TaskContext
     from datalayer.handoff.pinning import PinnedInput
     from datalayer.layer import DataLayer
 
@@ -55,7 +70,32 @@ def enrich(operator: DataTask, context: Context, *, producer: ProducerSpec | Non
         AirflowFailException: Another try cannot help: the configuration cannot be used, an input of this run is not there, an address is wrong.
         DataLayerError: Another try may help: a store did not answer, or another DAG has not committed yet.
     """
-    raise NotImplementedError
+    with failing_at_once():
+        declared = operator.declared()
+        check_upstream(operator, declared)
+        wanted = (place.data.aws_conn_id for spec in declared.outputs.values() for place in spec.destinations)
+        layer = open_layer(connections=filter(None, wanted))
+        key = task_key(context)
+        told = TaskContext(
+            key=str(key),
+            owner=str(context["ti"].id),
+            outputs=declared.outputs,
+            config=context_config(layer.config),
+            readers=_readers(layer, key, context),
+            producer=producer or ProducerSpec(operator=type(operator).__name__),
+        )
+        check_destinations(told, layer)
+        recalled = recall_inputs(declared, context)
+        inputs = resolve_inputs(declared, key, layer, context, recalled)
+        pinned = _pin(layer, msgspec.structs.replace(told, inputs=inputs), recalled)
+        told = msgspec.structs.replace(told, inputs=inputs)
+        told = msgspec.structs.replace(told, inputs=with_pins(told, pinned))
+        check_context(told)
+        if inputs.keys() != recalled.keys():
+            remember_inputs(told.inputs, context)
+        claim = _claim(layer, key, context)
+        told = msgspec.structs.replace(told, attempt=AttemptRef(claim.attempt, claim.nonce))
+        return Prepared(layer, told, tuple(pinned), claim, bool(recalled))
 
 
 def attach(prepared: Prepared, number: int, nonce: str) -> Prepared:
@@ -69,4 +109,41 @@ def attach(prepared: Prepared, number: int, nonce: str) -> Prepared:
     Raises:
         AirflowFailException: There is no such claim.
     """
-    raise NotImplementedError
+    with failing_at_once():
+        claim = read_claim(prepared.layer.home, prepared.key, number)
+        if claim is None or claim.nonce != nonce:
+            raise CommitConflictError(
+                f"a pod says that it produces attempt {number} of {prepared.key}, and that attempt is not claimed for it. Delete the pod, "
+                "or clear the task",
+                key=str(prepared.key),
+                attempt=number,
+            )
+    told = msgspec.structs.replace(prepared.context, attempt=AttemptRef(number, nonce), owner=claim.owner)
+    return replace(prepared, context=told, claim=claim)
+
+
+def _pin(layer: DataLayer, context: TaskContext, recalled: dict[str, InputSpec]) -> list[PinnedInput]:
+    try:
+        return pin_inputs(layer, context)
+    except NotPublishedError as error:
+        if not recalled:
+            raise
+        raise NotPublishedError(
+            f"{error}. An earlier try of this task read it; clear the task to have its inputs looked up anew",
+            key=error.key,
+            misses=error.misses,
+        ) from error
+
+
+def _claim(layer: DataLayer, key: TaskKey, context: Context) -> Claim:
+    """Return the claim of this try: its own where it has one already, as after a deferral."""
+    owner = str(context["ti"].id)
+    found = find_claim(layer.home, key, owner)
+    return found or claim_attempt(layer.home, key, owner=owner)
+
+
+def _readers(layer: DataLayer, key: TaskKey, context: Context) -> list[str]:
+    """Return for whom the outputs are to be kept hot; nobody asks where there is no hot tier."""
+    if Tier.HOT not in layer.design.reads:
+        return []
+    return [str(one) for one in readers_of(key, context)]

@@ -109,6 +109,19 @@ class DataTask:
             rendered=rendered,
         )
 
+    @classmethod
+    def declared_when_mapped(cls, arguments: Mapping[str, Any]) -> Declared:
+        """Return what the instances of a mapped operator read, as far as it is the same for all of them.
+
+        Args:
+            arguments: What ``partial()`` was given.
+
+        Raises:
+            ConfigError: It cannot be used.
+        """
+        form = {name: arguments.get(name) for name in ("job_config", "inputs", "outputs", "deliver")}
+        return plan_inputs(**form, rendered=False)
+
     @property
     def output(self) -> Any:
         """The task's output, to be read: ``inputs={"flights": extract.output}``. All of them, if it has several."""

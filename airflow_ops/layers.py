@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_ops.settings import Settings, settings
 from datalayer.config import Config, config_document
+from datalayer.errors import ConfigError
 from datalayer.layer import DataLayer
 
 if TYPE_CHECKING:
@@ -66,7 +67,10 @@ def airflow_connection(name: str) -> dict[str, Any]:
     }
     if wrapped.role_arn:
         # Whoever assumes a role gets keys that end; those of the session are what is used.
-        keys = hook.get_session().get_credentials().get_frozen_credentials()
+        credentials = hook.get_session().get_credentials()
+        if credentials is None:
+            raise ConfigError(f"connections: no keys were found for the role of Airflow's connection {name!r}")
+        keys = credentials.get_frozen_credentials()
         found |= {
             "access_key_id": keys.access_key,
             "secret_access_key": keys.secret_key,
