@@ -23,6 +23,7 @@
     │  ├─ CommitConflictError
     │  └─ CommitStateUnknownError          retryable
     └─ HandoffError
+       ├─ PodStatusUnknownError            retryable
        └─ ProtocolVersionError
 
 ``retryable`` tells a scheduler whether the same work can succeed when it is simply run again.
@@ -147,6 +148,12 @@ class CommitStateUnknownError(PublishError):
 
 class HandoffError(DataLayerError):
     """The hand-over between whoever starts a job and the job is broken."""
+
+
+class PodStatusUnknownError(HandoffError):
+    """The API server did not say how the pod is; nothing was committed for that reason."""
+
+    retryable = True
 
 
 class ProtocolVersionError(HandoffError):

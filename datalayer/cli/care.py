@@ -9,9 +9,10 @@ import typer
 
 from datalayer.cli import addresses
 from datalayer.cli.durations import duration
-from datalayer.cli.printing import Json, bytes_text, files_text, print_json, print_line, print_table, progress, status
+from datalayer.cli.printing import Json, print_json, print_line, print_table, progress, status
 from datalayer.cli.reading import Address
 from datalayer.errors import ConfigError
+from datalayer.words import bytes_text, files_text
 
 if TYPE_CHECKING:
     from datetime import timedelta

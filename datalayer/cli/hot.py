@@ -8,19 +8,11 @@ import typer
 
 from datalayer.cli import addresses
 from datalayer.cli.durations import duration
-from datalayer.cli.printing import (
-    Json,
-    files_text,
-    print_json,
-    print_line,
-    print_table,
-    printable,
-    progress,
-    time_text,
-)
+from datalayer.cli.printing import Json, print_json, print_line, print_table, progress, time_text
 from datalayer.cli.reading import Address
 from datalayer.errors import ConfigError, InvalidKeyError
 from datalayer.hot.sizes import size_text
+from datalayer.words import files_text, printable
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from datalayer.errors import DataLayerError
+from datalayer.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +29,6 @@ Json = Annotated[
     ),
 ]
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 # Wider than any line: a table that goes into a file or a pipe is not cut to a window that is not there.
 _NO_WINDOW = 4000
 
@@ -89,26 +89,6 @@ def print_error(error: Exception, *, as_json: bool) -> None:
     typer.echo(f"error: {printable(str(error))}", err=True)
     if retryable:
         typer.echo("Running the same again can help.", err=True)
-
-
-def printable(text: str) -> str:
-    """Return text that cannot steer a terminal: file names are made by others."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
-
-
-def bytes_text(size: int) -> str:
-    """Return a size for people: ``12.3 MiB``."""
-    amount = float(size)
-    for unit in _UNITS:
-        if amount < 1000 or unit == _UNITS[-1]:
-            return f"{size} B" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    raise AssertionError("the last unit takes every size")
-
-
-def files_text(count: int) -> str:
-    """Return a number of files for people."""
-    return f"{count} file" if count == 1 else f"{count} files"
 
 
 def time_text(moment: str) -> str:

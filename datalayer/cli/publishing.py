@@ -10,17 +10,9 @@ import typer
 
 from datalayer.addresses.keys import DEFAULT_OUTPUT
 from datalayer.cli import addresses
-from datalayer.cli.printing import (
-    Json,
-    bytes_text,
-    files_text,
-    print_error,
-    print_json,
-    print_line,
-    printable,
-    progress,
-)
+from datalayer.cli.printing import Json, print_error, print_json, print_line, progress
 from datalayer.errors import ConfigError, DataLayerError, InvalidKeyError, NotFoundError
+from datalayer.words import bytes_text, files_text, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

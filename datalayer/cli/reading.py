@@ -9,18 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from datalayer.cli import addresses
-from datalayer.cli.printing import (
-    Json,
-    bytes_text,
-    files_text,
-    print_fields,
-    print_json,
-    print_line,
-    print_table,
-    progress,
-    time_text,
-)
+from datalayer.cli.printing import Json, print_fields, print_json, print_line, print_table, progress, time_text
 from datalayer.errors import ConfigError, NotFoundError, NotSupportedError
+from datalayer.words import bytes_text, files_text
 
 if TYPE_CHECKING:
     from datalayer.resolve.resolution import Resolution, ResolvedOutput

@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
     from typing import Any, Self
 
@@ -26,10 +26,15 @@ COMMAND_NOT_FOUND = 127
 
 
 class TerminatedError(KeyboardInterrupt):
-    """This process was told to end. Not an ``Exception``: nothing on the way may take it for a failure and go on."""
+    """This process was told to end. Not an ``Exception``: nothing on the way may take it for a failure and go on.
 
-    def __init__(self, number: int) -> None:
-        super().__init__(f"told to end by {signal.Signals(number).name}")
+    Args:
+        number: The signal.
+        why: What is behind it, where that is known.
+    """
+
+    def __init__(self, number: int, why: str = "") -> None:
+        super().__init__(why or f"told to end by {signal.Signals(number).name}")
         self.number = number
 
 
@@ -57,6 +62,7 @@ class Signals:
         self._held = False
         self._group: int | None = None
         self._early: list[int] | None = None
+        self._bell: Callable[[], None] | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -97,6 +103,10 @@ class Signals:
         self._held = False
         self._raise_once()
 
+    def answer(self, bell: Callable[[], None] | None) -> None:
+        """From here on SIGTERM does not ask to end: it calls ``bell``. With None it asks to end again."""
+        self._bell = bell
+
     def finish(self) -> None:
         """The work is done: whatever comes now comes too late to change what is reported."""
         self._held = True
@@ -125,7 +135,9 @@ class Signals:
         self._group = None
 
     def _received(self, number: int, _frame: FrameType | None) -> None:
-        if self._early is not None:
+        if self._bell is not None and number == signal.SIGTERM:
+            self._bell()
+        elif self._early is not None:
             if number in TERMINATING:
                 self.terminated = self.terminated or number
             if self._group is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -26,6 +26,9 @@ from datalayer.stores.counting import TierReceipt
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+MAX_SHORT = 3000
+"""Bytes. The kubelet takes 4,096 from a container, and 12 KiB from all of a pod's together."""
 
 EX_DATAERR, EX_NOINPUT, EX_SOFTWARE, EX_IOERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 65, 66, 70, 74, 75, 77, 78
 
@@ -97,6 +100,24 @@ class TaskReport(msgspec.Struct, omit_defaults=True, kw_only=True):
         document = {"version": self.version, **msgspec.to_builtins(self)}
         return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
+    def encode_short(self) -> bytes:
+        """Return the document in as few bytes as a container may leave in its termination message, without what is only for people.
+
+        What was read goes first, then what it took, then the list of deliveries; of a message only the beginning is kept.
+        """
+        short = self
+        left_out: tuple[dict[str, Any], ...] = ({"inputs": {}}, {"receipt": {}}, {"delivered": []}, {"outputs": {}})
+        for empty in left_out:
+            short = msgspec.structs.replace(short, **empty)
+            if len(data := _compact(short)) <= MAX_SHORT:
+                return data
+        told = self.error.message if self.error else ""
+        while short.error is not None and len(data) > MAX_SHORT and told:
+            told = told[: len(told) * 3 // 4]
+            short.error = msgspec.structs.replace(short.error, message=f"{told}…")
+            data = _compact(short)
+        return data
+
     def write(self, path: Path) -> None:
         """Write the document; whoever reads the path sees it whole or not at all.
 
@@ -117,6 +138,10 @@ class TaskReport(msgspec.Struct, omit_defaults=True, kw_only=True):
                 raise
         except OSError as error:
             raise HandoffError(f"the report {path} cannot be written: {error.strerror}") from error
+
+
+def _compact(report: TaskReport) -> bytes:
+    return msgspec.json.encode({"version": report.version, **msgspec.to_builtins(report)})
 
 
 def decode_report(data: bytes, what: str = "the report") -> TaskReport:

@@ -98,7 +98,7 @@ def run(
             ).execute()
             signals.finish()
 
-    carry_out(report, layer, work)
+    carry_out(report, work)
     if report_path is not None:
         report.write(report_path)
     return RunResult(report.exit_code, report, report_path)

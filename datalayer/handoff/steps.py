@@ -105,13 +105,12 @@ class CommandFailedError(Exception):
         self.retryable = retryable
 
 
-def carry_out(report: TaskReport, layer: DataLayer | None, work: Callable[[], None]) -> None:
+def carry_out(report: TaskReport, work: Callable[[], None]) -> None:
     """Do a job's work and write into its report what became of it. Raises nothing but what nobody may catch.
 
     Args:
         report: Of the job; complete afterwards.
-        layer: Whose receipt goes into the report; None where there is no layer yet.
-        work: Usually :meth:`Steps.execute`.
+        work: In the end :meth:`Steps.execute`.
     """
     started = time.monotonic()
     try:
@@ -132,8 +131,6 @@ def carry_out(report: TaskReport, layer: DataLayer | None, work: Callable[[], No
             # Whoever reads only this must not run the job again for what is there.
             told = f"{report.error.message}. The outputs of attempt {report.attempt} are committed; what failed is their delivery"
             report.error = msgspec.structs.replace(report.error, message=told)
-    if layer is not None:
-        report.receipt = layer.receipt.by_tier()
     report.seconds["total"] = round(time.monotonic() - started, 3)
 
 
@@ -175,6 +172,12 @@ class Steps:
             CommandFailedError: The job did not end well.
             DataLayerError: Anything else; nothing was committed, unless the report has a digest.
         """
+        try:
+            self._execute()
+        finally:
+            self.report.receipt = self.layer.receipt.by_tier()
+
+    def _execute(self) -> None:
         check_context(self.context)
         if self.context.commit == "wrapper" and not self.resumed:
             raise HandoffError(

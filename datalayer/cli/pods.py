@@ -1,0 +1,28 @@
+"""``pod``: the committer beside a job in a pod."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command to the command line."""
+    app.command()(pod)
+
+
+def pod() -> None:
+    """Be the committer of a pod: bring the inputs of the job beside this container, wait for its end, commit its outputs if it ended with 0.
+
+    It is a native sidecar: an init container with restartPolicy Always, whose startup probe looks for /datalayer/ready. The operator that makes
+    the pod sets DATALAYER_INTERNAL_CONTEXT_0 and so on, and DATALAYER_INTERNAL_POD_NAME, _NAMESPACE, _UID and _CONTAINER. The pod's ServiceAccount
+    must be allowed to get pods. docs/job-contract.md has a whole pod.
+
+    The job runs in any image, as any user. It finds its inputs in $DATALAYER_IN/TASK/OUTPUT/ and leaves files in $DATALAYER_OUT/OUTPUT/.
+
+    Exit codes are those of [b]run[/b]. The report is the container's termination message.
+    """
+    from datalayer.handoff.pod import run_pod
+
+    raise typer.Exit(run_pod(os.environ).exit_code)

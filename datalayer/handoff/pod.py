@@ -1,0 +1,231 @@
+"""``run_pod``: the committer of a pod. A native sidecar beside a job of any image, which need know nothing of us.
+
+::
+
+    /datalayer/in, out      what the job reads and writes: $DATALAYER_IN, $DATALAYER_OUT
+    /datalayer/context.json what the job is told: $DATALAYER_CONTEXT
+    /datalayer/ready        there once the job may start; the startup probe looks for it
+    /datalayer/tmp          this container's own
+
+The kubelet starts the job's container when the probe finds ``ready``, starts this one anew if it is killed meanwhile, and tells it to end once
+the job has ended. Killed at any moment it leaves either nothing visible, or the commit.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datalayer.errors import DataLayerError, HandoffError
+from datalayer.handoff.context import layer_for, read_context
+from datalayer.handoff.packing import context_from_environment
+from datalayer.handoff.pod_folders import check_readable, open_to_group
+from datalayer.handoff.pod_status import CONTAINER_VARIABLE, OwnPod
+from datalayer.handoff.pod_story import Story
+from datalayer.handoff.pod_waiting import Bell, check_end, first_look, listen_for_deletion, wait_for_end
+from datalayer.handoff.process import Signals
+from datalayer.handoff.report import TaskReport, decode_report
+from datalayer.handoff.steps import Steps, WorkFolder, carry_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from datalayer.handoff.context import TaskContext
+    from datalayer.handoff.pinning import PinnedInput
+    from datalayer.handoff.pod_status import PodStatus
+    from datalayer.layer import DataLayer
+
+POD_FOLDER = Path("/datalayer")
+"""Where the pod's own volume is mounted, in this container and in the job's."""
+
+TERMINATION_LOG = Path("/dev/termination-log")
+"""What a container leaves here, the kubelet shows in the pod's status."""
+
+_UNKNOWN_KEY = "/"
+
+
+class Engine:
+    """What a distributed engine adds to a pod's work. This one adds nothing."""
+
+    def context(self, context: TaskContext) -> TaskContext:
+        """Return the context that the job works under."""
+        return context
+
+    def ready(self, layer: DataLayer, context: TaskContext, folder: WorkFolder, pinned: list[PinnedInput]) -> None:
+        """Called when everything is there for the job, before it starts.
+
+        Args:
+            layer: Where data lies.
+            context: What the job is told, as it stands in the folder.
+            folder: Of the job.
+            pinned: What the job reads.
+        """
+
+
+def run_pod(
+    environ: Mapping[str, str],
+    *,
+    engine: Engine | None = None,
+    folder: Path = POD_FOLDER,
+    termination_log: Path = TERMINATION_LOG,
+    pod: OwnPod | None = None,
+    say: Callable[[str], None] | None = None,
+) -> TaskReport:
+    """Prepare a pod for its job, wait for the job's end, commit if it ended well, and report. Called in the main thread.
+
+    It never raises for what goes wrong with the job, its data or its context: the report says so, and is in the termination log.
+
+    Args:
+        environ: The variables of this container: the context in pieces, and which pod this is.
+        engine: What a distributed engine adds.
+        folder: The pod's own volume.
+        termination_log: Where the report goes, short enough for the kubelet.
+        pod: The pod; by default the one that the environment names.
+        say: Told the story line by line; by default it goes to standard output.
+    """
+    story = Story(say or _print)
+    done = folder / "tmp" / "report.json"
+    report = _report_of(done)
+    if report is not None:
+        # The kubelet starts a sidecar again whatever it ended with. What was found out once stays so.
+        story.ended_before(report)
+    else:
+        report = TaskReport(state="failed", key=_UNKNOWN_KEY, exit_code=1)
+        _Pod(environ, engine or Engine(), WorkFolder(folder), pod, story, report).run()
+        story.ended(report)
+        _leave(report, done, story)
+    _write(termination_log, report.encode_short())
+    return report
+
+
+class _Pod:
+    """One start of the committer."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        engine: Engine,
+        folder: WorkFolder,
+        pod: OwnPod | None,
+        story: Story,
+        report: TaskReport,
+    ) -> None:
+        self._environ = environ
+        self._engine = engine
+        self._folder = folder
+        self._pod = pod
+        self._story = story
+        self._report = report
+        self._marker = folder.root / "ready"
+        self._bell = Bell()
+
+    def run(self) -> None:
+        with Signals() as signals:
+            carry_out(self._report, lambda: self._work(signals))
+            signals.finish()
+
+    def _work(self, signals: Signals) -> None:
+        resumed = self._marker.exists()
+        if resumed:
+            # The job may be at work, or may have ended meanwhile: from the first moment on a signal is the bell.
+            signals.answer(self._bell.ring)
+        context = self._read_context(resumed=resumed)
+        pod = self._pod or OwnPod.from_environment(self._environ)
+        self._story.begun(context, pod, resumed=resumed)
+        status = first_look(pod)
+        self._prepare_folder(resumed=resumed)
+        layer = layer_for(context)
+        Steps(
+            context=context,
+            layer=layer,
+            report=self._report,
+            signals=signals,
+            folder=self._folder,
+            job=lambda _folder: self._wait(signals, pod, status, resumed=resumed),
+            delivers=False,
+            resumed=resumed,
+            opened=lambda made: open_to_group(made, self._folder.root),
+            ready=lambda folder, pinned: self._let_start(layer, folder, pinned, signals),
+        ).execute()
+
+    def _read_context(self, *, resumed: bool) -> TaskContext:
+        context = context_from_environment(self._environ)
+        self._report.key = context.key
+        # What was prepared goes by the pins that were found then.
+        return read_context(self._folder.context) if resumed else self._engine.context(context)
+
+    def _prepare_folder(self, *, resumed: bool) -> None:
+        # What is made here the job's container may have to read, whatever the image's umask.
+        os.umask(0o002)
+        own = self._folder.root / "tmp"
+        try:
+            own.mkdir(mode=0o700, exist_ok=True)
+            if not resumed:
+                # An earlier start of this container was killed while it prepared.
+                for left in (self._folder.inputs, self._folder.outputs, self._folder.manifests):
+                    shutil.rmtree(left, ignore_errors=True)
+                # Made now, so that whoever appends to it first does not keep it for themselves.
+                self._folder.journal.write_bytes(b"")
+                self._folder.journal.chmod(0o666)
+        except OSError as error:
+            raise _no_room(error, self._folder.root) from error
+        # The root file system may be read-only, and its /tmp is not the pod's.
+        tempfile.tempdir = str(own)
+
+    def _let_start(self, layer: DataLayer, folder: WorkFolder, pinned: list[PinnedInput], signals: Signals) -> None:
+        try:
+            self._engine.ready(layer, read_context(folder.context), folder, pinned)
+            for made in (folder.manifests, *folder.manifests.rglob("*")):
+                made.chmod(0o755 if made.is_dir() else 0o644)
+            signals.answer(self._bell.ring)
+            self._marker.touch()
+        except OSError as error:
+            if isinstance(error, DataLayerError):
+                raise
+            raise _no_room(error, folder.root) from error
+        self._story.ready(pinned)
+
+    def _wait(self, signals: Signals, pod: OwnPod, status: PodStatus, *, resumed: bool) -> None:
+        end = wait_for_end(pod, self._bell, status, resumed=resumed, say=self._story.say)
+        self._report.command_exit_code = end.exit_code
+        self._story.job_ended(end)
+        check_end(end, self._environ.get(CONTAINER_VARIABLE, "base"))
+        listen_for_deletion(pod, self._bell, signals)
+        check_readable(self._folder.outputs)
+
+
+def _no_room(error: OSError, folder: Path) -> HandoffError:
+    return HandoffError(
+        f"{error.filename or folder} cannot be written: {error.strerror}. Give the pod more ephemeral storage, or look at the rights of its volume"
+    )
+
+
+def _report_of(path: Path) -> TaskReport | None:
+    try:
+        return decode_report(path.read_bytes(), str(path))
+    except (OSError, DataLayerError):
+        return None
+
+
+def _leave(report: TaskReport, path: Path, story: Story) -> None:
+    try:
+        report.write(path)
+    except HandoffError as error:
+        story.say(str(error))
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        _print(f"the report cannot be left in {path}: {error.strerror}")
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    # The end of a container that is killed is what one wants to read.
+    sys.stdout.flush()
