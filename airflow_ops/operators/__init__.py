@@ -1,0 +1,1 @@
+"""The operators: a job in any image, and Spark."""
