@@ -105,7 +105,7 @@ def note_assets(context: Context, outlets: Any, resolution: Resolution) -> None:
     """Add to the events of a task's assets where exactly the output lies: its head, attempt, and the files of each output."""
     from airflow.sdk import Asset
 
-    extra = {
+    extra: dict[str, Any] = {
         "key": str(resolution.key),
         "attempt": resolution.attempt,
         "digest": resolution.digest,

@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from datalayer.resolve.resolution import Resolution
 
 
-def deliver_outputs(
-    operator: Any, task: Prepared, resolution: Resolution, done: Sequence[Delivered]
-) -> list[Delivered]:
+def deliver_outputs(task: Prepared, resolution: Resolution, done: Sequence[Delivered]) -> list[Delivered]:
     """Deliver what the operator's outputs are to be delivered to, and is not yet.
 
     Raises:

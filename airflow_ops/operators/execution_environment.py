@@ -14,7 +14,7 @@ import contextvars
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
@@ -31,6 +31,7 @@ from airflow_ops.operators.delivery import deliver_outputs
 from airflow_ops.operators.pod_trigger import TaskPodTrigger
 from airflow_ops.operators.pods import (
     ATTEMPT_ANNOTATION,
+    COMMITTER,
     KEY_ANNOTATION,
     NONCE_ANNOTATION,
     TEAM_LABEL,
@@ -124,8 +125,8 @@ class ExecutionEnvironmentOperator(DataTask, KubernetesPodOperator):
         if self._launcher == "process":
             self._report = run_process(self, self._task, self._settings)
             return None
-        provider = super()
-        return self._judged(lambda: provider.execute(context))
+        run = super().execute
+        return self._judged(lambda: run(context))
 
     def trigger_reentry(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on after the pod's end, or a look at its log in between."""
@@ -174,7 +175,7 @@ class ExecutionEnvironmentOperator(DataTask, KubernetesPodOperator):
             return super().build_pod_request_obj(context, dry_run=dry_run)
         author = self.secrets
         try:
-            self.secrets = [*author, self._pod_parts(self._prepared)]
+            self.secrets = [*author, cast("Any", self._pod_parts(self._prepared))]
             return super().build_pod_request_obj(context, dry_run=dry_run)
         except ConfigError as error:
             raise ending.as_airflow(error) from error
@@ -209,7 +210,7 @@ class ExecutionEnvironmentOperator(DataTask, KubernetesPodOperator):
             return super().find_pod(namespace, context, exclude_checked=exclude_checked)
         return self.pod_manager.read_pod(self.pod)
 
-    def await_pod_completion(self, pod: k8s.V1Pod) -> None:
+    def await_pod_completion(self, pod: k8s.V1Pod) -> None:  # type: ignore[override]  # the provider's is wrapped in retries
         """Wait until the job has ended, and copy its log meanwhile. Whether it has ended is asked of the pod, not of the log."""
         follower = None
         if self.get_logs:
@@ -243,7 +244,7 @@ class ExecutionEnvironmentOperator(DataTask, KubernetesPodOperator):
             return super().is_istio_enabled(pod)
         return any(one.name == self.ISTIO_CONTAINER_NAME for one in pod.spec.containers)
 
-    def defer(self, *, trigger: Any, method_name: str, **told: Any) -> None:
+    def defer(self, *, trigger: Any, method_name: str, **told: Any) -> NoReturn:
         """Defer, with a trigger that waits for the committer, too."""
         if type(trigger) is KubernetesPodTrigger:
             _, given = trigger.serialize()
@@ -401,7 +402,9 @@ class ExecutionEnvironmentOperator(DataTask, KubernetesPodOperator):
             raise preparing_error(report)
         return super().trigger_reentry(context, event)
 
-    def _write_logs(self, pod: k8s.V1Pod, follow: bool = False, since_time: Any = None) -> None:
+    def _write_logs(  # type: ignore[override]  # likewise
+        self, pod: k8s.V1Pod, follow: bool = False, since_time: Any = None
+    ) -> None:
         """Copy the job's log. It has been written by now, so a stream that does not end is left alone."""
         run = contextvars.copy_context().run
         work = threading.Thread(
@@ -437,13 +440,13 @@ class ExecutionEnvironmentOperator(DataTask, KubernetesPodOperator):
         except ApiException as error:
             if error.status != _UNAUTHORIZED:
                 raise
-            self._refresh_cached_properties()
+            self._refresh_cached_properties()  # type: ignore[no-untyped-call]
             return self.pod_manager.read_pod(pod)
 
     def _note_end(self, pod: k8s.V1Pod) -> None:
         self._report = pod_states.report_of(pod)
         for line in self.pod_manager.committer_lines(pod):
-            self.log.info("[%s] %s", pod_states.COMMITTER, line)
+            self.log.info("[%s] %s", COMMITTER, line)
         if pod_states.phase_of(pod) != "Succeeded":
             self._told = pod_states.end_of_base(pod, self.base_container_name)
 

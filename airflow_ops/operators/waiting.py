@@ -8,20 +8,20 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tenacity
-from airflow.providers.cncf.kubernetes.utils.pod_manager import PodLaunchFailedException, PodLaunchTimeoutException
+from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import PodLaunchFailedException
+from airflow.providers.cncf.kubernetes.utils.pod_manager import PodLaunchTimeoutException
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from airflow_ops.operators import pod_states
-from airflow_ops.operators.pods import NONCE_ANNOTATION
+from airflow_ops.operators.pods import COMMITTER, NONCE_ANNOTATION
 from datalayer.errors import HandoffError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from logging import Logger
 
     from kubernetes.client import CoreV1Api
     from kubernetes.client import models as k8s
@@ -47,9 +47,7 @@ class PreparingFailedError(HandoffError):
         self.retryable = bool(report and report.error and report.error.retryable)
 
 
-def create_pod(
-    client: CoreV1Api, pod: k8s.V1Pod, *, limit: float, log: Logger, stopped: Callable[[], bool]
-) -> k8s.V1Pod:
+def create_pod(client: CoreV1Api, pod: k8s.V1Pod, *, limit: float, log: Any, stopped: Callable[[], bool]) -> k8s.V1Pod:
     """Create a pod and return it as the server has it.
 
     A refusal because the namespace's quota is used up is waited out, with growing pauses, and the log says so. A pod that is there already is
@@ -144,7 +142,7 @@ async def until_started(
     read: Callable[[], Awaitable[k8s.V1Pod]],
     *,
     base: str,
-    log: Logger,
+    log: Any,
     schedule_timeout: float,
     startup_timeout: float,
     prepare_timeout: float,
@@ -200,7 +198,7 @@ async def until_started(
 def _step(pod: k8s.V1Pod) -> str:
     if not pod_states.is_scheduled(pod):
         return "scheduled"
-    committer = pod_states.status_of(pod, pod_states.COMMITTER)
+    committer = pod_states.status_of(pod, COMMITTER)
     if committer is not None and committer.state.running is not None and not committer.started:
         return "prepared"
     return "started"
