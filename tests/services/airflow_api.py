@@ -216,6 +216,6 @@ def _part(text: str) -> str:
 def _line(event: Any) -> str:
     if isinstance(event, str):
         return event
-    # An exception's traceback lies beside its event; the rest says which task this is, on every line.
-    detail = event.get("error_detail")
-    return f"{event.get('event', '')}{f' {detail}' if detail else ''}"
+    # The rest says which task this is, on every line.
+    errors = [f"{one['exc_type']}: {one['exc_value']}" for one in event.get("error_detail") or ()]
+    return " ".join([str(event.get("event", "")), *errors])
