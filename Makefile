@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo services services-down test test-fast test-nightly lint typecheck imports bench schemas clean
+.PHONY: help setup lock demo services services-down cluster cluster-down test test-fast test-nightly lint typecheck imports bench schemas clean
 
 help: ## this list
 	@echo 'make TARGET, where TARGET is one of:'
@@ -28,6 +28,12 @@ services: setup ## an S3 server and Alluxio on loopback, in the background, and 
 
 services-down: setup ## end what `make services` has started, and nothing else
 	@$(VENV) scripts/services.py down
+
+cluster: setup ## a single-node Kubernetes on this machine, in the background, with our images (as root; first time: half an hour)
+	@$(VENV) scripts/cluster.py up
+
+cluster-down: setup ## end what `make cluster` has started, and remove all that it made
+	@$(VENV) scripts/cluster.py down
 
 test: setup ## everything `.ci/run` checks, quick stages first (15 minutes; from nothing longer)
 	@$(VENV) scripts/stages.py

@@ -95,7 +95,7 @@ def lock(uv: Path) -> None:
     run(uv, "pip", "compile", "pyproject.toml", "--extra", "dev", *common, "-o", "requirements/dev.txt")
     # Images hold the versions that the tests ran with.
     same = ("--constraints", "requirements/dev.txt")
-    for name, extras in (("job", ["s3"]), ("spark", ["s3", "spark"])):
+    for name, extras in (("job", ["s3"]), ("spark", ["s3", "spark"]), ("airflow", ["s3", "airflow"])):
         chosen = [word for extra in extras for word in ("--extra", extra)]
         run(uv, "pip", "compile", "pyproject.toml", *chosen, *same, *common, "-o", f"requirements/{name}.txt")
 

@@ -112,17 +112,18 @@ class Engine:
 
 
 @contextlib.contextmanager
-def docker_engine(*, own_network: bool) -> Iterator[Engine]:
-    """An empty dockerd.
+def docker_engine(*, own_network: bool, data: Path | None = None) -> Iterator[Engine]:
+    """A dockerd.
 
     Args:
         own_network: Whether it has a network of its own, from which nothing outside can be reached and whose ports nobody
             outside can reach. Otherwise it has none, and builds must ask for the one of the host.
+        data: A folder that keeps its images from run to run, which one engine at a time may use. By default it has none, and keeps none.
     """
     installed(PROGRAMS)
     with _folder() as folder:
         own = ["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", f"/{folder.name}"]
-        places = ["--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "pid"]
+        places = ["--data-root", data or folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "pid"]
         start = ["dockerd", "--host", f"unix://{folder}/socket", *places, *own, *(() if own_network else _NO_NETWORK)]
         namespaces = ["--mount", "--pid", "--mount-proc", *(("--net",) if own_network else ())]
         command = ["unshare", *namespaces, "--fork", "--kill-child=KILL", "--", "sh", "-c", _START, "sh", *start]

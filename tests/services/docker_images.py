@@ -46,7 +46,7 @@ def images_archive() -> Path:
     Raises:
         RuntimeError: A program is missing, or a build failed; with its last words.
     """
-    base = _base_archive()
+    base = base_archive()
     files = sorted(path for folder in ("s3", "alluxio") for path in (DOCKER / folder).iterdir())
 
     def build(folder: Path) -> None:
@@ -54,16 +54,16 @@ def images_archive() -> Path:
             engine.docker("import", base, "base")
             _import_go(engine, base, folder / "go.tar")
             with tempfile.TemporaryDirectory() as context:
-                _build(engine, "maven", _maven_context(Path(context)))
-            _build(engine, "datalayer-s3", DOCKER / "s3", BASE="base", GO="go", VERSITYGW=VERSITYGW)
-            _build(engine, "datalayer-alluxio", DOCKER / "alluxio", BASE="base", MAVEN="maven")
+                build_image(engine, "maven", _maven_context(Path(context)))
+            build_image(engine, "datalayer-s3", DOCKER / "s3", BASE="base", GO="go", VERSITYGW=VERSITYGW)
+            build_image(engine, "datalayer-alluxio", DOCKER / "alluxio", BASE="base", MAVEN="maven")
             engine.docker("save", "--output", folder / "images.tar", "datalayer-s3", "datalayer-alluxio")
 
     parts = [base.parent.name, VERSITYGW, *(f"{path.relative_to(DOCKER)} {path.read_text()}" for path in files)]
-    return _kept("images", parts, build) / "images.tar"
+    return kept("images", parts, build) / "images.tar"
 
 
-def _base_archive() -> Path:
+def base_archive() -> Path:
     """A file for ``docker import``: a small Debian that trusts, and fetches from, whatever this machine does."""
     archive, security = _debian()
     settings = _output("apt-config", "dump", "Acquire::http", "Acquire::https")
@@ -86,7 +86,7 @@ def _base_archive() -> Path:
         _output("tar", "--create", "--numeric-owner", "--file", folder / "root.tar", "--directory", root, ".")
         shutil.rmtree(root)
 
-    return _kept("base", [SUITE, archive, security, settings, *sorted(trusted)], make) / "root.tar"
+    return kept("base", [SUITE, archive, security, settings, *sorted(trusted)], make) / "root.tar"
 
 
 def _debian() -> tuple[str, str]:
@@ -121,13 +121,31 @@ def _maven_context(folder: Path) -> Path:
     return folder
 
 
-def _build(engine: Engine, tag: str, context: Path, **arguments: str) -> None:
+def build_image(engine: Engine, tag: str, context: Path, dockerfile: str = "Dockerfile", **arguments: str) -> None:
+    """Build an image with the network of this machine.
+
+    Args:
+        engine: Where it is built and kept.
+        tag: Its name.
+        context: What the Dockerfile may copy.
+        dockerfile: Its path in there.
+        arguments: For its ARGs, in addition to this machine's proxies.
+
+    Raises:
+        RuntimeError: the build failed; with its last words.
+    """
     proxies = {name: os.environ[name] for name in _PROXIES if name in os.environ}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in engine.environment.items():
             patch.setenv(name, value)
         image = DockerImage(
-            context, tag=tag, clean_up=False, network_mode="host", buildargs={**proxies, **arguments}, timeout=1800
+            context,
+            tag=tag,
+            dockerfile_path=dockerfile,
+            clean_up=False,
+            network_mode="host",
+            buildargs={**proxies, **arguments},
+            timeout=1800,
         )
         try:
             image.build()
@@ -138,7 +156,7 @@ def _build(engine: Engine, tag: str, context: Path, **arguments: str) -> None:
             image.get_docker_client().client.close()
 
 
-def _kept(kind: str, parts: Iterable[str], make: Callable[[Path], None]) -> Path:
+def kept(kind: str, parts: Iterable[str], make: Callable[[Path], None]) -> Path:
     """A folder of the cache that depends on nothing but ``parts``; those of its kind that a day did not use are removed."""
 
     def make_room(folder: Path) -> None:
