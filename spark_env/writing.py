@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Literal
 
 from datalayer.commit.manifest import Field
+from datalayer.commit.output import SUCCESS
 from datalayer.errors import PublishError, VerificationError
 from datalayer.handoff.journal import JournaledOutput
 from spark_env.conf import expected_committer
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from pyspark.sql.types import StructType
 
     from datalayer.commit.output import OutputWriter
-
-SUCCESS = "_SUCCESS"
 
 
 def write(

@@ -87,6 +87,14 @@ def check_file_name(name: str) -> str:
     return name
 
 
+def holds_data(name: str) -> bool:
+    """Whether a file of an output holds data, as Hadoop's engines and Arrow have it.
+
+    A name or folder that begins with ``_`` or ``.`` says that it does not; ``_column=value`` is a partition.
+    """
+    return not any(part[0] == "." or (part[0] == "_" and "=" not in part) for part in name.split("/"))
+
+
 def check_object_path(path: str) -> str:
     """Return an object's path below a root unchanged if S3 can hold it.
 

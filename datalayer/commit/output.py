@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from datalayer.addresses.location import Location
     from datalayer.stores.base import ObjectInfo, Store
 
+SUCCESS = "_SUCCESS"
+"""What a job of Hadoop's or Spark's leaves in the folder that it wrote, last of all."""
+
+_ENGINE_PART = "part-"
+
 # Uploads of a tree: enough requests at once to hide latency. A writer to S3 holds up to 80 MiB, so one large file goes at a time, with small
 # ones beside it, and the whole stays well below 256 MiB.
 _PARALLEL_UPLOADS = 8
@@ -59,6 +64,7 @@ class OutputWriter:
         self._sealed = ""
         self._lock = threading.Lock()
         self._list_with: Literal["checksums", "lengths"] | None = None
+        self._by_engine = False
         self.name = name
         self.rows: int | None = None
         """Row count for the manifest, where the writer knows it."""
@@ -178,6 +184,14 @@ class OutputWriter:
         if self._list_with != "checksums":
             self._list_with = "checksums" if checksums else "lengths"
 
+    def adopt_engine_folder(self) -> None:
+        """Have the folder listed at the commit, and taken in what a Spark job of any language wrote there by its URI.
+
+        Its markers, its unfinished and its hidden files are left out. Its data counts only with the ``_SUCCESS`` of the job that wrote it.
+        """
+        self.adopt_folder(checksums=False)
+        self._by_engine = True
+
     def seal(self, reason: str) -> None:
         """Refuse every write from now on: what a reader may see never changes. An empty reason takes that back."""
         with self._lock:
@@ -293,12 +307,28 @@ class OutputWriter:
             if name not in landed or landed[name].size != entry.length:
                 raise self._error(VerificationError, f"{name!r} was written and is gone or changed")
         strangers = sorted(landed.keys() - self._entries.keys())
+        if self._by_engine:
+            self._check_success(strangers)
+            strangers = [name for name in strangers if layout.holds_data(name)]
         local = {name: self._store.local_path(landed[name].path) for name in strangers}
         sizes = {path: landed[layout.check_file_name(name)].size for name, path in local.items() if path is not None}
         sums = settle_files(sizes, checksums=checksums)
         for name, path in local.items():
             checksum = None if path is None else sums[path]
             self._entries[name] = Entry(layout.check_file_name(name), landed[name].size, checksum)
+
+    def _check_success(self, names: list[str]) -> None:
+        """Make sure that every part lies below the folder of a job that ended well."""
+        whole = {name.removesuffix(SUCCESS) for name in names if f"/{name}".endswith(f"/{SUCCESS}")}
+        for name in names:
+            if not name.rpartition("/")[2].startswith(_ENGINE_PART) or not layout.holds_data(name):
+                continue
+            if not any(folder in whole for folder in ("", *(name[: at + 1] for at in _slashes(name)))):
+                raise self._error(
+                    VerificationError,
+                    f"Spark wrote {name!r} and left no {SUCCESS} beside or above it, so parts may be missing. Wait for the write to end, and leave "
+                    "mapreduce.fileoutputcommitter.marksuccessfuljobs as it is",
+                )
 
     def _error(self, kind: type[PublishError], reason: str) -> PublishError:
         return kind(

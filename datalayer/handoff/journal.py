@@ -42,6 +42,8 @@ class Record(msgspec.Struct, omit_defaults=True):
     """The folder was handed to an engine or a program."""
     checksums: bool = False
     """And its files are to be read for their checksums, because a program wrote them."""
+    engine: bool = False
+    """And it is an engine's to write to by its URI, whether or not the job does."""
     rows: int | None = None
     schema: list[Field] | None = None
     receipt: dict[str, TierReceipt] | None = None
@@ -135,6 +137,7 @@ class Staged(msgspec.Struct):
     entries: dict[str, Entry] = {}
     opened: bool = False
     checksums: bool = False
+    engine: bool = False
     rows: int | None = None
     schema: list[Field] | None = None
 
@@ -159,6 +162,7 @@ def read_journal(path: Path) -> dict[str, Staged]:
             staged.entries[record.wrote.name] = record.wrote
         staged.opened |= record.opened
         staged.checksums |= record.checksums
+        staged.engine |= record.engine
         staged.rows = record.rows if record.rows is not None else staged.rows
         staged.schema = record.schema if record.schema is not None else staged.schema
     if unfinished:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from datalayer.addresses import layout
 from datalayer.commit.output import regular_files
-from datalayer.errors import VerificationError
+from datalayer.errors import HandoffError, VerificationError
 from datalayer.handoff.journal import Staged, read_journal
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class OutputFolders:
             if own is None:
                 (self._folder / name).mkdir()
             else:
-                own.mkdir(parents=True, exist_ok=True)
+                _make_folder(own)
                 (self._folder / name).symlink_to(own)
             yield own or self._folder / name
 
@@ -78,7 +79,9 @@ class OutputFolders:
             # In place without a mount: open_task() wrote to the tier itself, and a program may have written here besides.
             if own is None and self._in_place:
                 writer.adopt(staged.entries.values())
-                if staged.opened:
+                if staged.engine:
+                    writer.adopt_engine_folder()
+                elif staged.opened:
                     writer.adopt_folder(checksums=False)
             writer.put_folder(here)
 
@@ -86,10 +89,22 @@ class OutputFolders:
         if here.readlink() != own:
             raise VerificationError(f"{here} was replaced by another link: leave the folder, and write into it")
         writer.adopt(staged.entries.values())
+        if staged.engine:
+            writer.adopt_engine_folder()
         # Looked at for links and other things that cannot be committed, and for files that the journal does not know.
-        if own.is_dir() and set(regular_files(own)) - staged.entries.keys():
+        elif own.is_dir() and set(regular_files(own)) - staged.entries.keys():
             # An engine's files are told by their lengths, as on a tier that is not mounted: reading them all again may take as long as the job.
             writer.adopt_folder(checksums=staged.checksums or not staged.opened)
             if not staged.opened:
                 # The rows of those files are not known, so neither is the sum.
                 writer.rows = None
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HandoffError(
+            f"the output folder {folder} cannot be made by user {os.geteuid()}: {error.strerror}. Give that user or its group the right to "
+            "write there, or have every job of the volume run with one group"
+        ) from error

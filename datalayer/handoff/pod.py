@@ -148,7 +148,7 @@ class _Pod:
             job=lambda _folder: self._wait(signals, pod, status, resumed=resumed),
             delivers=False,
             resumed=resumed,
-            opened=lambda made: open_to_group(made, self._folder.root),
+            opened=self._open,
             ready=lambda folder, pinned: self._let_start(layer, folder, pinned, signals),
         ).execute()
 
@@ -176,10 +176,17 @@ class _Pod:
         # The root file system may be read-only, and its /tmp is not the pod's.
         tempfile.tempdir = str(own)
 
+    def _open(self, made: Path) -> None:
+        open_to_group(made, self._folder.root)
+        if not made.is_relative_to(self._folder.root):
+            # On a volume of many pods, where Spark makes an output's folder anew before it writes there.
+            open_to_group(made.parent, self._folder.root)
+
     def _let_start(self, layer: DataLayer, folder: WorkFolder, pinned: list[PinnedInput], signals: Signals) -> None:
         try:
             self._engine.ready(layer, read_context(folder.context), folder, pinned)
-            for made in (folder.manifests, *folder.manifests.rglob("*")):
+            # They are remembered for one user, and in a pod the job's is another.
+            for made in (*folder.root.glob("manifests"), *folder.manifests.rglob("*")):
                 made.chmod(0o755 if made.is_dir() else 0o644)
             signals.answer(self._bell.ring)
             self._marker.touch()

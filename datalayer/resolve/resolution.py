@@ -209,7 +209,7 @@ class ResolvedOutput:
 
     def data_files(self) -> list[Entry]:
         """Return the entries that hold data: as in Hadoop and Arrow, a name or folder that begins with ``_`` or ``.`` is none."""
-        return [entry for name, entry in self.files.items() if not any(part[0] in "_." for part in name.split("/"))]
+        return [entry for name, entry in self.files.items() if layout.holds_data(name)]
 
     def entry(self, name: str) -> Entry:
         """Return one file's entry.
