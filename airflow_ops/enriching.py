@@ -22,6 +22,8 @@ from datalayer.handoff.pinning import pin_inputs, with_pins
 from datalayer.stores.base import Tier
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from airflow.sdk import Context
 
     from airflow_ops.inputs import DataTask
@@ -58,13 +60,16 @@ class Prepared:
         return self.claim.attempt
 
 
-def enrich(operator: DataTask, context: Context, *, producer: ProducerSpec | None = None) -> Prepared:
+def enrich(
+    operator: DataTask, context: Context, *, producer: ProducerSpec | None = None, connections: Iterable[str] = ()
+) -> Prepared:
     """Return a task ready to be started. Called again by the same try (after a deferral) it finds its own pins and claim.
 
     Args:
         operator: The operator, its templates rendered.
         context: Airflow's context of the running task.
         producer: What makes the outputs, for the manifest.
+        connections: More connections that the task needs, by name.
 
     Raises:
         AirflowFailException: Another try cannot help: the configuration cannot be used, an input of this run is not there, an address is wrong.
@@ -74,7 +79,7 @@ def enrich(operator: DataTask, context: Context, *, producer: ProducerSpec | Non
         declared = operator.declared()
         check_upstream(operator, declared)
         wanted = (place.data.aws_conn_id for spec in declared.outputs.values() for place in spec.destinations)
-        layer = open_layer(connections=filter(None, wanted))
+        layer = open_layer(connections=[*connections, *filter(None, wanted)])
         key = task_key(context)
         told = TaskContext(
             key=str(key),

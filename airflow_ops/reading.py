@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_ops.inputs import DataTask, Declared, is_own_run
 from datalayer.addresses.keys import TaskKey
@@ -30,6 +30,11 @@ def readers_of(key: TaskKey, context: Context) -> list[TaskKey]:
             indexes = map_indexes_of(task.task_id, context) if is_mapped(task) else [None]
             found += [TaskKey(key.team, key.dag_id, task.task_id, key.run, index) for index in indexes]
     return found
+
+
+def is_data_task(task: Any) -> bool:
+    """Whether a task of a DAG is one of ours, mapped or not."""
+    return issubclass(getattr(task, "operator_class", type(task)), DataTask)
 
 
 def is_mapped(task: Any) -> bool:
@@ -68,8 +73,9 @@ def declared_by(task: Any) -> Declared | None:
     try:
         if isinstance(task, DataTask):
             return task.declared(rendered=False)
-        if isinstance(task, MappedOperator) and issubclass(task.operator_class, DataTask):
-            return task.operator_class.declared_when_mapped(task.partial_kwargs)
+        if isinstance(task, MappedOperator) and is_data_task(task):
+            kind: Any = task.operator_class
+            return cast("Declared", kind.declared_when_mapped(task.partial_kwargs))
     except DataLayerError:
         # Parsing has looked at it; what is wrong only when mapped is said by the reader itself.
         return None

@@ -94,10 +94,11 @@ class OutputReference(ResolveMixin):
         Raises:
             ConfigError: The operator that holds it does not read task outputs.
         """
-        from airflow_ops.inputs import DataTask
+        from airflow_ops.reading import is_data_task
+        from airflow_ops.sensors import TaskOutputSensor
 
         reader: Any = context["task"]
-        if not isinstance(reader, DataTask):
+        if not is_data_task(reader) and not isinstance(reader, TaskOutputSensor):
             raise ConfigError(
                 f"task {reader.task_id!r} is a {type(reader).__name__}, which cannot read the output of {self}: read it in an "
                 "@task of airflow_ops, with input_of(…) as a parameter's default. For what the task pushed to XCom, use XComArg(task)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_ops.inputs import Declared, is_own_run
@@ -13,6 +14,8 @@ from datalayer.errors import ConfigError, InvalidKeyError, NotPublishedError
 from datalayer.handoff.context import InputSpec, Pin
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from airflow.sdk import Context
 
     from airflow_ops.references import OutputReference
@@ -66,6 +69,34 @@ def resolve_inputs(
             raise missing from error
         specs[alias] = _spec(reference, found)
     return {alias: specs[alias] for alias in declared.inputs}
+
+
+def missing_of(references: Iterable[OutputReference], key: TaskKey, layer: DataLayer, context: Context) -> str | None:
+    """Return what has not committed of the outputs that a task waits for, in a person's words; None once all of it has.
+
+    Args:
+        references: What it waits for. ``last=N`` means that there are N runs; ``optional`` means nothing here.
+        key: The task that waits.
+        layer: Where to look.
+        context: Airflow's context; of it only ``ti`` is used.
+
+    Raises:
+        ConfigError: A reference cannot be used.
+    """
+    for reference in references:
+        try:
+            found = _Finder(replace(reference, optional=False), key, layer, context).find()
+        except InvalidKeyError as error:
+            raise ConfigError(f"{reference}: {error}") from error
+        except NotPublishedError as error:
+            return str(error)
+        runs = len({one.key.run for one in found.resolutions})
+        if reference.last is not None and runs < reference.last:
+            return f"{reference}: {runs} of {reference.last} runs have committed"
+        for name in reference.outputs or ():
+            for one in found.resolutions:
+                _ = one[name]
+    return None
 
 
 def _spec(reference: OutputReference, found: Found) -> InputSpec:
