@@ -48,6 +48,7 @@ class AlluxioServer:
         s3: The server whose buckets it shows.
         memory: Bytes that the worker holds, at most.
         measured: Whether its speed matters, and not how soon it runs.
+        host: The address of this machine on which it is reached.
 
     Attributes:
         master, worker, proxy: The processes; a test kills them as it likes, and `start` brings them back.
@@ -59,20 +60,20 @@ class AlluxioServer:
     proxy: AlluxioPart
     fuse: AlluxioPart | None
 
-    def __init__(self, s3: S3Server, *, memory: int = 512 << 20, measured: bool = False) -> None:
-        self._s3, self._memory, self._measured = s3, memory, measured
+    def __init__(self, s3: S3Server, *, memory: int = 512 << 20, measured: bool = False, host: str = HOST) -> None:
+        self._s3, self._memory, self._measured, self._host = s3, memory, measured, host
         self._open = contextlib.ExitStack()
         self._numbers = itertools.count()
 
     @property
     def url(self) -> str:
         """Alluxio's root, as Spark names it: ``alluxio://host:port``."""
-        return f"alluxio://{HOST}:{self._home.ports.master}"
+        return f"alluxio://{self._host}:{self._home.ports.master}"
 
     @property
     def proxy_url(self) -> str:
         """The proxy: ``http://host:port``."""
-        return f"http://{HOST}:{self._home.ports.proxy}"
+        return f"http://{self._host}:{self._home.ports.proxy}"
 
     @property
     def mnt(self) -> Path | None:
@@ -92,7 +93,7 @@ class AlluxioServer:
     @property
     def version(self) -> str:
         """The release of the master."""
-        _, answer = _http(self._home.ports.master_web, "GET", "/api/v1/master/info")
+        _, answer = _http(self._host, self._home.ports.master_web, "GET", "/api/v1/master/info")
         version: str = json.loads(answer)["version"]
         return version
 
@@ -138,7 +139,7 @@ class AlluxioServer:
         with self._filled(bucket, prefix) as name:
             self.ask(folder.path, f"mount?src={source}", {"properties": properties})
             # The first read of a mount loads what speaks S3, for seconds on a busy machine: longer than a reader may wait.
-            _http(self._home.ports.proxy, "GET", f"/api/v1/s3{folder.path}/{name}")
+            _http(self._host, self._home.ports.proxy, "GET", f"/api/v1/s3{folder.path}/{name}")
         try:
             # Alluxio looks at S3, and forgets what is gone from there.
             self.ask(f"{folder.path}/{name}", "exists", {"commonOptions": {"syncIntervalMs": 0}})
@@ -154,7 +155,7 @@ class AlluxioServer:
             RuntimeError: Alluxio refused; with its reason.
         """
         target = f"/api/v1/paths/{quote(path, safe='')}/{verb}"
-        status, answer = _http(self._home.ports.proxy, "POST", target, json.dumps(options or {}))
+        status, answer = _http(self._host, self._home.ports.proxy, "POST", target, json.dumps(options or {}))
         if status != http.HTTPStatus.OK:
             raise RuntimeError(f"Alluxio {verb} {path}: {answer.decode(errors='replace')}")
         return json.loads(answer) if answer else None
@@ -164,7 +165,9 @@ class AlluxioServer:
             installed(FUSE)
         for _ in range(3):
             with contextlib.ExitStack() as stack:
-                self._home = stack.enter_context(alluxio_home(self._s3, memory=self._memory, measured=self._measured))
+                self._home = stack.enter_context(
+                    alluxio_home(self._s3, memory=self._memory, measured=self._measured, host=self._host)
+                )
                 self._make_parts(self._home, stack)
                 try:
                     self.start()
@@ -192,21 +195,21 @@ class AlluxioServer:
             "master",
             home.java("alluxio.master.AlluxioMaster"),
             home.log("master"),
-            lambda: _listens(home.ports.master),
+            lambda: _listens(home.host, home.ports.master),
             spawner,
         )
         self.worker = AlluxioPart(
             "worker",
             home.java("alluxio.worker.AlluxioWorker"),
             home.log("worker"),
-            lambda: _listens(home.ports.worker_web),
+            lambda: _listens(home.host, home.ports.worker_web),
             spawner,
         )
         self.proxy = AlluxioPart(
             "proxy",
             home.java("alluxio.proxy.AlluxioProxy"),
             home.log("proxy"),
-            lambda: _http(home.ports.proxy, "GET", f"/api/v1/s3/{_PROBE}") == (http.HTTPStatus.OK, _SERVED),
+            lambda: _http(home.host, home.ports.proxy, "GET", f"/api/v1/s3/{_PROBE}") == (http.HTTPStatus.OK, _SERVED),
             spawner,
         )
         self.fuse = None
@@ -285,14 +288,14 @@ class AlluxioFolder:
             file.write(bytes([byte ^ 0xFF]))
 
 
-def _listens(port: int) -> bool:
-    with socket.create_connection((HOST, port), timeout=5):
+def _listens(host: str, port: int) -> bool:
+    with socket.create_connection((host, port), timeout=5):
         return True
 
 
-def _http(port: int, method: str, target: str, body: str | None = None) -> tuple[int, bytes]:
+def _http(host: str, port: int, method: str, target: str, body: str | None = None) -> tuple[int, bytes]:
     """Status and body of an answer; every failure is an OSError."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=30)
+    connection = http.client.HTTPConnection(host, port, timeout=30)
     try:
         # The proxy's S3 side refuses a type of content where there is no content.
         kind = {} if body is None else {"Content-Type": "application/json"}

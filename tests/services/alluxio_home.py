@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from tests.services.alluxio_jars import IMAGE, alluxio_jars
-from tests.services.process import HOST, steady_ports
+from tests.services.process import steady_ports
 from tests.services.s3server import S3Server
 
 # Waits until its owner is gone, and leaves nothing: not the mount point of a FUSE that was killed, no memory, no files.
@@ -49,6 +49,8 @@ class AlluxioHome:
     ports: Ports
     jars: Path
     compiler: str
+    host: str
+    """The address of this machine on which all of them are reached."""
 
     @property
     def root(self) -> Path:
@@ -89,13 +91,14 @@ class AlluxioHome:
 
 
 @contextlib.contextmanager
-def alluxio_home(s3: S3Server, *, memory: int, measured: bool) -> Iterator[AlluxioHome]:
+def alluxio_home(s3: S3Server, *, memory: int, measured: bool, host: str) -> Iterator[AlluxioHome]:
     """Folders that are removed when the block ends or this process is killed, with settings and an empty journal in them.
 
     Args:
         s3: The server whose buckets will be mounted.
         memory: Bytes of cache.
         measured: Whether speed matters, and not how soon all runs.
+        host: The address of this machine on which they are reached.
 
     Raises:
         RuntimeError: Alluxio's programs do not run.
@@ -107,7 +110,7 @@ def alluxio_home(s3: S3Server, *, memory: int, measured: bool) -> Iterator[Allux
     with _folders(memory) as (folder, in_memory):
         for part in ("conf", "root", "logs", "mnt", "tmp"):
             (folder / part).mkdir()
-        home = AlluxioHome(folder, in_memory, Ports(*steady_ports(len(Ports._fields))), jars, compiler)
+        home = AlluxioHome(folder, in_memory, Ports(*steady_ports(len(Ports._fields))), jars, compiler, host)
         shutil.copy(IMAGE / "log4j.properties", folder / "conf")
         site = folder / "conf" / "alluxio-site.properties"
         site.touch(mode=0o600)  # it holds the keys of the S3 server
@@ -124,9 +127,9 @@ def _settings(home: AlluxioHome, s3: S3Server, memory: int) -> dict[str, object]
     hosts = ("master", "worker", "user", "proxy")
     binds = ("master.bind", "master.web.bind", "worker.bind", "worker.web.bind", "proxy.web.bind")
     return {
-        **{f"alluxio.{server}.hostname": HOST for server in hosts},
-        **{f"alluxio.{socket}.host": HOST for socket in binds},
-        "alluxio.locality.node": HOST,
+        **{f"alluxio.{server}.hostname": home.host for server in hosts},
+        **{f"alluxio.{socket}.host": home.host for socket in binds},
+        "alluxio.locality.node": home.host,
         "alluxio.master.rpc.port": home.ports.master,
         "alluxio.master.web.port": home.ports.master_web,
         "alluxio.worker.rpc.port": home.ports.worker,

@@ -137,8 +137,13 @@ def versitygw_binary() -> Path:
 
 
 @contextlib.contextmanager
-def versitygw_server(log: Path | None = None) -> Iterator[S3Server]:
-    """A versitygw process with its buckets and users in a temp folder of its own, and what it prints in a file if one is named."""
+def versitygw_server(log: Path | None = None, host: str = HOST) -> Iterator[S3Server]:
+    """A versitygw process with its buckets and users in a temp folder of its own.
+
+    Args:
+        log: A file for what it prints.
+        host: The address of this machine on which it is reached.
+    """
     binary = versitygw_binary()
     root = Credentials("root-user", secrets.token_hex(16))
     with tempfile.TemporaryDirectory(prefix="versitygw-") as temp:
@@ -148,12 +153,12 @@ def versitygw_server(log: Path | None = None) -> Iterator[S3Server]:
 
         def command(port: int) -> list[str | Path]:
             common = ["--access", root.access_key, "--secret", root.secret_key, "--region", REGION, "--quiet"]
-            served = ["--port", f"{HOST}:{port}", "--health", "/health", "--keep-alive"]
+            served = ["--port", f"{host}:{port}", "--health", "/health", "--keep-alive"]
             # Without its cache of users, a policy or a user holds from the next request on.
             return [binary, *common, *served, "--iam-dir", users, "--iam-cache-disable", "posix", buckets]
 
-        with ServerProcess(command, lambda port: _answers(port, "/health"), log=log) as server:
-            yield S3Server(f"http://{HOST}:{server.port}", root, server.pid, buckets, binary)
+        with ServerProcess(command, lambda port: _answers(host, port, "/health"), log=log) as server:
+            yield S3Server(f"http://{host}:{server.port}", root, server.pid, buckets, binary)
 
 
 @contextlib.contextmanager
@@ -161,13 +166,13 @@ def moto_server() -> Iterator[S3Server]:
     """A moto server process: no isolation, and no promise about races."""
     with ServerProcess(
         lambda port: [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)],
-        lambda port: _answers(port, "/moto-api/"),
+        lambda port: _answers(HOST, port, "/moto-api/"),
     ) as server:
         yield S3Server(f"http://{HOST}:{server.port}", Credentials("moto", "moto"), server.pid, None)
 
 
-def _answers(port: int, path: str) -> bool:
-    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+def _answers(host: str, port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
         connection.request("GET", path)
         return connection.getresponse().status == http.HTTPStatus.OK
