@@ -50,10 +50,8 @@ def settings() -> Settings:
 
     known = Settings.__struct_fields__
     for key in sorted(_keys(conf)):
-        name = key
-        for ending in _INDIRECT:
-            name = name.removesuffix(ending)
-        if name not in known:
+        spelled = {key, *(key.removesuffix(ending) for ending in _INDIRECT)}
+        if spelled.isdisjoint(known):
             raise ConfigError(f"[{SECTION}] {key}: unknown key; the keys are {', '.join(known)}")
     values: dict[str, Any] = {}
     for name in known:
