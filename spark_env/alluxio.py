@@ -26,7 +26,6 @@ CLIENT_CLASS = "alluxio.hadoop.FileSystem"
 _HADOOP = "spark.hadoop."
 _WRITE_TYPE = "alluxio.user.file.writetype.default"
 _EXECUTOR_OPTIONS = "spark.executor.defaultJavaOptions"
-_DRIVER_OPTIONS = "spark.driver.defaultJavaOptions"
 _ANY_EXECUTOR_OPTIONS = (_EXECUTOR_OPTIONS, "spark.executor.extraJavaOptions")
 
 
@@ -71,16 +70,7 @@ def executor_conf() -> dict[str, str]:
 
     Alluxio's client takes some of its settings from the JVM alone, whatever Hadoop is told.
     """
-    return {_EXECUTOR_OPTIONS: _java_options()}
-
-
-def driver_conf() -> dict[str, str]:
-    """Return the Spark setting that tells a driver whose JVM ``spark-submit`` starts."""
-    return {_DRIVER_OPTIONS: _java_options()}
-
-
-def _java_options() -> str:
-    return " ".join(f"-D{name}={value}" for name, value in client_conf().items())
+    return {_EXECUTOR_OPTIONS: " ".join(f"-D{name}={value}" for name, value in client_conf().items())}
 
 
 def check_conf(conf: Mapping[str, str]) -> None:

@@ -108,6 +108,10 @@ class JournaledOutput(OutputWriter):
         if checksums:
             self._records.add(Record(self.name, opened=True, checksums=True))
 
+    def adopt_engine_folder(self) -> None:
+        super().adopt_engine_folder()
+        self._records.add(Record(self.name, opened=True, engine=True))
+
     def describe(self) -> None:
         """Tell the committer the rows and columns that are known."""
         if self.rows is not None or self.schema is not None:
