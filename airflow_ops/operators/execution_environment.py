@@ -26,6 +26,7 @@ from kubernetes.client.exceptions import ApiException
 from airflow_ops import ending, metrics, story
 from airflow_ops.enriching import Prepared, attach, enrich
 from airflow_ops.inputs import DataTask, Deliver
+from airflow_ops.links import TaskOutputLink, note_output
 from airflow_ops.operators import pod_states
 from airflow_ops.operators.delivery import deliver_outputs
 from airflow_ops.operators.pod_trigger import TaskPodTrigger
@@ -87,6 +88,7 @@ class ExecutionEnvironmentOperator(DataTask, KubernetesPodOperator):
     """
 
     template_fields: Sequence[str] = (*KubernetesPodOperator.template_fields, *DataTask.data_fields)
+    operator_extra_links = (TaskOutputLink(),)
 
     def __init__(
         self,
@@ -149,6 +151,7 @@ class ExecutionEnvironmentOperator(DataTask, KubernetesPodOperator):
         for line in story.of_deliveries(done):
             self.log.info("%s", line)
         ending.note_assets(context, self.outlets, resolution)
+        note_output(self, task.layer, resolution, context)
         super().post_execute(context, result)
 
     def on_kill(self) -> None:
