@@ -79,13 +79,15 @@ def load_images(site: Site, names: Iterable[str] = tuple(IMAGES), say: Callable[
         RuntimeError: A program is missing, or a build failed; with its last words.
     """
     base = base_archive()
-    marks = site.folder / "images"
-    marks.mkdir(exist_ok=True)
     folder = cache_dir() / "docker" / "builder"
     folder.mkdir(parents=True, exist_ok=True)
+    marks = site.folder / "images"
+    marks.mkdir(exist_ok=True)
+    digests = {name: IMAGES[name].digest(base.parent.name) for name in names}
+    if all(_text(marks / name) == digest for name, digest in digests.items()):
+        return
     with (folder / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        digests = {name: IMAGES[name].digest(base.parent.name) for name in names}
         stale = [name for name, digest in digests.items() if _text(marks / name) != digest]
         if not stale:
             return
