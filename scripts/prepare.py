@@ -1,7 +1,7 @@
-"""Build or fetch, once per version, what is no Python package: Spark's jars, and the S3 server, Docker and Alluxio of the tests.
+"""Build or fetch, once per version, what is no Python package: Spark's jars, and the servers, clusters and images of the tests.
 
-Names what is missing on this machine, with the Debian package that has it; installs Debian's packages for Docker and FUSE where we
-are root, and says so. With nothing to do it takes no time.
+Names what is missing on this machine, with the Debian package that has it; installs Debian's packages for Docker, Kubernetes and FUSE
+where we are root, and says so. With nothing to do it takes no time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from spark_env.jars import alluxio_jar, jars_dir
 from tests.services.alluxio_jars import alluxio_jars
 from tests.services.debian import FUSE, has_fuse, installed
 from tests.services.docker import docker_programs
+from tests.services.kubernetes.images import IMAGES, build_images
+from tests.services.kubernetes.programs import programs, why_no_cluster
 from tests.services.s3server import versitygw_binary
 
 
@@ -27,12 +29,28 @@ def alluxio() -> Path:
     return alluxio_jars()
 
 
+def kubernetes() -> Path | str:
+    """The program that is a whole Kubernetes; where no cluster can run here, why."""
+    reason = why_no_cluster()
+    return f"left out, {reason}" if reason else programs().hyperkube
+
+
+def images() -> str:
+    """The images for the cluster, by name."""
+    if reason := why_no_cluster():
+        return f"left out, {reason}"
+    build_images(say=lambda what: print(f"images: {what}", flush=True))
+    return ", ".join(image.tag for image in IMAGES.values())
+
+
 THINGS = {
     "jars": jars_dir,
     "versitygw": versitygw_binary,
     "docker": docker_programs,
     "alluxio": alluxio,
     "alluxio-client": alluxio_jar,
+    "kubernetes": kubernetes,
+    "images": images,
 }
 
 

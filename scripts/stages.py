@@ -31,6 +31,8 @@ STAGES: dict[str, tuple[str, ...]] = {
     "services": (*PYTEST, "tests/services"),
     "behaviour": (*PYTEST, "tests/behaviour"),
     "integration": (*PYTEST, "tests/integration"),
+    "airflow": (*PYTEST, "tests/airflow"),
+    "cluster": (*PYTEST, "tests/cluster"),
     "docker": (*PYTEST, "tests/docker"),
 }
 BUDGET_MINUTES = 75

@@ -5,13 +5,14 @@ An engine that keeps its layers builds them, so that after a change of our own c
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,22 @@ IMAGES = {
 }
 
 
+def build_images(names: Iterable[str] = tuple(IMAGES), say: Callable[[str], None] = lambda _: None) -> None:
+    """Build images where the cache does not hold them as the checkout has them now.
+
+    Args:
+        names: Of ``IMAGES``.
+        say: Gets what a person may want to read meanwhile.
+
+    Raises:
+        RuntimeError: A program is missing, or a build failed; with its last words.
+    """
+    digests = _digests(names)
+    if _differ(_built(), digests):
+        with _builder() as engine:
+            _build(engine, _differ(_built(), digests), say)
+
+
 def load_images(site: Site, names: Iterable[str] = tuple(IMAGES), say: Callable[[str], None] = lambda _: None) -> None:
     """Build images and load them into the running cluster, where it does not hold them as the checkout has them now.
 
@@ -78,41 +95,75 @@ def load_images(site: Site, names: Iterable[str] = tuple(IMAGES), say: Callable[
     Raises:
         RuntimeError: A program is missing, or a build failed; with its last words.
     """
-    base = base_archive()
-    folder = cache_dir() / "docker" / "builder"
-    folder.mkdir(parents=True, exist_ok=True)
-    marks = site.folder / "images"
-    marks.mkdir(exist_ok=True)
-    digests = {name: IMAGES[name].digest(base.parent.name) for name in names}
-    if all(_text(marks / name) == digest for name, digest in digests.items()):
+    digests = _digests(names)
+    loaded = site.folder / "images"
+    if not _differ(loaded, digests):
         return
-    with (folder / "lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        stale = [name for name, digest in digests.items() if _text(marks / name) != digest]
-        if not stale:
-            return
-        with docker_engine(own_network=False, data=folder / "data") as engine:
-            for name in stale:
-                say(f"building {IMAGES[name].tag}")
-                _build(engine, IMAGES[name], base)
+    with _builder() as engine:
+        stale = _differ(loaded, digests)
+        _build(engine, _differ(_built(), stale), say)
+        if stale:
             say(f"loading {', '.join(stale)}")
             _load(engine, site, [IMAGES[name].tag for name in stale])
-            # Layers that a day did not use; those of the last builds are what makes the next one short.
-            engine.docker("image", "prune", "--force", "--filter", "until=24h")
-        for name in stale:
-            (marks / name).write_text(digests[name])
+            _note(loaded, stale)
 
 
-def _build(engine: Engine, image: Image, base: Path) -> None:
+@contextlib.contextmanager
+def _builder() -> Iterator[Engine]:
+    """The engine that keeps its layers, for one process at a time."""
+    folder = _folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with docker_engine(own_network=False, data=folder / "data") as engine:
+            yield engine
+
+
+def _folder() -> Path:
+    return cache_dir() / "docker" / "builder"
+
+
+def _built() -> Path:
+    return _folder() / "built"
+
+
+def _digests(names: Iterable[str]) -> dict[str, str]:
+    base = base_archive().parent.name
+    return {name: IMAGES[name].digest(base) for name in names}
+
+
+def _differ(notes: Path, digests: Mapping[str, str]) -> dict[str, str]:
+    """Those digests that a folder of notes does not have."""
+    return {
+        name: digest
+        for name, digest in digests.items()
+        if not (notes / name).exists() or (notes / name).read_text() != digest
+    }
+
+
+def _note(notes: Path, digests: Mapping[str, str]) -> None:
+    notes.mkdir(exist_ok=True)
+    for name, digest in digests.items():
+        (notes / name).write_text(digest)
+
+
+def _build(engine: Engine, digests: Mapping[str, str], say: Callable[[str], None]) -> None:
+    base = base_archive()
     debian = f"debian:{base.parent.name}"
     if not engine.docker("images", "--quiet", debian):
         engine.docker("import", base, debian)
-    if not image.ours:
-        build_image(engine, image.tag, ROOT / image.folder, BASE=debian)
-        return
-    with tempfile.TemporaryDirectory() as temp:
-        build_image(engine, "python", _python_context(Path(temp), debian))
-    build_image(engine, image.tag, ROOT, f"{image.folder}/Dockerfile", BASE="python")
+    for name, digest in digests.items():
+        image = IMAGES[name]
+        say(f"building {image.tag}")
+        if image.ours:
+            with tempfile.TemporaryDirectory() as temp:
+                build_image(engine, "python", _python_context(Path(temp), debian))
+            build_image(engine, image.tag, ROOT, f"{image.folder}/Dockerfile", BASE="python")
+        else:
+            build_image(engine, image.tag, ROOT / image.folder, BASE=debian)
+        _note(_built(), {name: digest})
+    # Layers that no image holds any more; those of the last builds are what makes the next one short.
+    engine.docker("image", "prune", "--force", "--filter", "until=24h")
 
 
 def _python_context(folder: Path, debian: str) -> Path:
@@ -140,7 +191,3 @@ def _files(source: Path) -> list[Path]:
     if source.is_file():
         return [source]
     return [path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-
-
-def _text(path: Path) -> str | None:
-    return path.read_text() if path.exists() else None
