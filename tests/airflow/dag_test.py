@@ -95,7 +95,7 @@ class DagTest:
 
     def _ask(self, **request: Any) -> tuple[dict[str, Any], str]:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.write(json.dumps({"folder": str(self.home / "dags"), **request}) + "\n")
         self._process.stdin.flush()
         answer = self._read()
         log = self._log.read_bytes()[answer.pop("begun") :].decode(errors="replace")

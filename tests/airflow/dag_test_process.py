@@ -1,17 +1,19 @@
-"""A process that parses DAG files and runs them with `dag.test()`, one request a line. Started by `dag_test.DagTest`, so that Airflow is imported once."""
+"""A process that parses DAG files and runs them with `dag.test()`, one request a line; so Airflow is imported once. See `dag_test`."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import traceback
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    log = open(sys.argv[1], "ab", buffering=0)  # noqa: SIM115  # it stays open
+    log = Path(sys.argv[1]).open("ab", buffering=0)  # noqa: SIM115  # it stays open
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
     from airflow.utils.db import initdb
@@ -24,10 +26,8 @@ def main() -> None:
         os.environ |= request.get("environment", {})
         try:
             answer = _answer(request)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, the test is told
             answer = {"error": f"{type(error).__name__}: {error}"}
-            import traceback
-
             traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -38,7 +38,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     from airflow.dag_processing.dagbag import DagBag
     from airflow.serialization.serialized_objects import DagSerialization
 
-    bag = DagBag(request["file"], bundle_path=os.path.dirname(request["file"]))  # noqa: PTH120
+    bag = DagBag(request["file"], bundle_path=Path(request["folder"]))
     if request["verb"] == "parse" or bag.import_errors:
         serialized = {dag_id: DagSerialization.to_dict(dag) for dag_id, dag in bag.dags.items()}
         tasks = {task["__var"]["task_id"]: task["__var"] for dag in serialized.values() for task in dag["dag"]["tasks"]}
