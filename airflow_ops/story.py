@@ -43,7 +43,7 @@ def of_commit(resolution: Resolution, report: TaskReport | None) -> Iterator[str
             f"Committed output {name}: {files_text(output.files)}, {bytes_text(output.bytes)}{rows}, on the tier {output.tier}, "
             f"at {resolution[name].uri}"
         )
-    yield f"The head of {resolution.key} names attempt {resolution.attempt} (digest {resolution.digest[:12]})"
+    yield f"The head of {resolution.key} names attempt {resolution.attempt} (digest {resolution.digest.removeprefix('sha256:')[:12]})"
     if report is None:
         return
     steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in report.seconds.items() if step != "total")

@@ -99,13 +99,14 @@ def _launch(conf: Mapping[str, str], *, from_alluxio: bool) -> dict[str, str]:
     master = conf.get("spark.master", "local[*]")
     local = alluxio.is_local(master)
     settings = {"spark.master": master} if master else {}
-    settings |= pieces.launch_conf(_class_path(from_alluxio=from_alluxio), local=local)
+    settings |= pieces.launch_conf(class_path(from_alluxio=from_alluxio), local=local)
     if from_alluxio and not local:
         settings |= alluxio.executor_conf()
     return settings
 
 
-def _class_path(*, from_alluxio: bool) -> list[str]:
+def class_path(*, from_alluxio: bool) -> list[str]:
+    """Return what goes before Spark's own jars on the class path; nothing where an image has all of it among them."""
     import pyspark
 
     from spark_env.jars import alluxio_jar, jars_dir

@@ -37,6 +37,7 @@ from airflow_ops.operators.pods import (
     NONCE_ANNOTATION,
     TEAM_LABEL,
     PodParts,
+    label_value,
     shared_path_of,
 )
 from airflow_ops.operators.process import run_process
@@ -316,7 +317,7 @@ class ExecutionEnvironmentOperator(DataTask, KubernetesPodOperator):
             committer_image=found.committer_image,
             base=self.base_container_name,
             context=context_environment(task.context),
-            labels={TEAM_LABEL: _label(task.key.team)},
+            labels={TEAM_LABEL: label_value(task.key.team)},
             annotations={
                 KEY_ANNOTATION: str(task.key),
                 ATTEMPT_ANNOTATION: str(task.attempt),
@@ -490,9 +491,3 @@ def mapped(text: str, folders: Mapping[str, str]) -> str:
         if text == folder or text.startswith(f"{folder}/"):
             return local.rstrip("/") + text[len(folder) :]
     return text
-
-
-def _label(text: str) -> str:
-    from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_value
-
-    return str(make_safe_label_value(text))

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from kubernetes.client import models as k8s
 
 from datalayer.errors import ConfigError
@@ -41,8 +41,7 @@ _READY = f"{FOLDER}/ready"
 _PROBES = 7 * 24 * 3600
 
 
-@dataclass(frozen=True)
-class PodParts:
+class PodParts(msgspec.Struct, frozen=True, kw_only=True):
     """What is added to a task's pod.
 
     It has the one method of Airflow's ``Secret`` that the pod's builder calls, so that it is added after all of the author's own parts and
@@ -52,10 +51,10 @@ class PodParts:
     committer_image: str
     base: str
     """The name of the user's container."""
-    context: Mapping[str, str] = field(default_factory=dict)
+    context: Mapping[str, str] = {}
     """The context as variables for the committer."""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = {}
+    annotations: Mapping[str, str] = {}
     credentials_secret: str | None = None
     """A Secret of the pod's namespace whose keys become variables; None where the pod has an identity of its own."""
     volume_claim: str | None = None
@@ -63,8 +62,10 @@ class PodParts:
     shared_path: str | None = None
     grace: int = 3600
     """Seconds from the pod's deletion to its end by force, unless the author set some: an upload fits in."""
-    base_env: Sequence[k8s.V1EnvVar] = ()
-    """More variables for the user's container."""
+    command: Sequence[str] = ("datalayer", "pod")
+    """What the committer runs."""
+    committer_env: Sequence[k8s.V1EnvVar] = ()
+    """More variables for the committer."""
     base_token: bool = False
     """Whether the user's container is given the ServiceAccount's token, too."""
 
@@ -86,19 +87,13 @@ class PodParts:
             k8s.V1Volume(name=_DATA_VOLUME, empty_dir=k8s.V1EmptyDirVolumeSource()),
             token_volume(),
         ]
-        if self.shared_path is not None:
-            if self.volume_claim is None:
-                raise ConfigError(
-                    f"the design keeps outputs on a volume at {self.shared_path}, and no claim is configured for it: set volume_claim in "
-                    "Airflow's section [datalayer] to a ReadWriteMany PersistentVolumeClaim of the team's namespace"
-                )
-            claim = k8s.V1PersistentVolumeClaimVolumeSource(claim_name=self.volume_claim)
-            volumes.append(k8s.V1Volume(name=_SHARED_VOLUME, persistent_volume_claim=claim))
-            mounts.append(k8s.V1VolumeMount(name=_SHARED_VOLUME, mount_path=self.shared_path))
+        shared_volumes, shared = shared_mounts(self)
+        volumes += shared_volumes
+        mounts += shared
         token = k8s.V1VolumeMount(name=_TOKEN_VOLUME, mount_path=TOKEN_FOLDER, read_only=True)
         credentials = self._credentials()
 
-        base.env = [*(base.env or []), *_job_variables(), *self.base_env]
+        base.env = [*(base.env or []), *_job_variables()]
         base.env_from = [*(base.env_from or []), *credentials]
         base.volume_mounts = [*(base.volume_mounts or []), *mounts, *([token] if self.base_token else [])]
         committer = self._committer([*mounts, token], credentials, base.image_pull_policy)
@@ -142,13 +137,14 @@ class PodParts:
             name=COMMITTER,
             image=self.committer_image,
             image_pull_policy=pull_policy,
-            command=["datalayer", "pod"],
+            command=[*self.command],
             restart_policy="Always",
             env=[
                 *_job_variables(),
                 *pod_variables(),
                 k8s.V1EnvVar(name=f"{POD_VARIABLE}CONTAINER", value=self.base),
                 *told,
+                *self.committer_env,
             ],
             env_from=credentials,
             volume_mounts=mounts,
@@ -165,6 +161,24 @@ class PodParts:
         )
 
 
+def shared_mounts(parts: PodParts) -> tuple[list[k8s.V1Volume], list[k8s.V1VolumeMount]]:
+    """Return the volume of the shared tier and where it is mounted; nothing under a design without one.
+
+    Raises:
+        ConfigError: No claim is configured for it.
+    """
+    if parts.shared_path is None:
+        return [], []
+    if parts.volume_claim is None:
+        raise ConfigError(
+            f"the design keeps outputs on a volume at {parts.shared_path}, and no claim is configured for it: set volume_claim in "
+            "Airflow's section [datalayer] to a ReadWriteMany PersistentVolumeClaim of the team's namespace"
+        )
+    claim = k8s.V1PersistentVolumeClaimVolumeSource(claim_name=parts.volume_claim)
+    volume = k8s.V1Volume(name=_SHARED_VOLUME, persistent_volume_claim=claim)
+    return [volume], [k8s.V1VolumeMount(name=_SHARED_VOLUME, mount_path=parts.shared_path)]
+
+
 def pod_variables() -> list[k8s.V1EnvVar]:
     """Return the variables that tell a container which pod it is in."""
     fields = {
@@ -173,7 +187,7 @@ def pod_variables() -> list[k8s.V1EnvVar]:
         "UID": "metadata.uid",
         "IP": "status.podIP",
     }
-    return [_from_field(f"{POD_VARIABLE}{name}", path) for name, path in fields.items()]
+    return [from_field(f"{POD_VARIABLE}{name}", path) for name, path in fields.items()]
 
 
 def token_volume() -> k8s.V1Volume:
@@ -212,6 +226,19 @@ def with_fs_group(context: Any) -> Any:
     return context
 
 
+def fs_group_of(context: Any) -> int:
+    """Return the group that the containers of a pod with this security context share."""
+    found = with_fs_group(copy.deepcopy(context))
+    return int(found["fsGroup"] if isinstance(found, dict) else found.fs_group)
+
+
+def label_value(text: str) -> str:
+    """Return a text as a label's value: Kubernetes takes few characters there."""
+    from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_value
+
+    return str(make_safe_label_value(text))
+
+
 def shared_path_of(url: str | None) -> str | None:
     """Return the folder at which a volume has to be mounted in a pod, so that a tier's root lies where its URL says."""
     if url is None:
@@ -230,6 +257,7 @@ def _job_variables() -> list[k8s.V1EnvVar]:
     return [k8s.V1EnvVar(name=name, value=f"{FOLDER}/{place}") for name, place in places.items()]
 
 
-def _from_field(name: str, path: str) -> k8s.V1EnvVar:
+def from_field(name: str, path: str) -> k8s.V1EnvVar:
+    """Return a variable that takes its value from a field of the pod."""
     source = k8s.V1EnvVarSource(field_ref=k8s.V1ObjectFieldSelector(field_path=path))
     return k8s.V1EnvVar(name=name, value_from=source)

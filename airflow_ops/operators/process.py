@@ -28,6 +28,9 @@ def run_process(operator: Any, task: Prepared, found: Settings) -> TaskReport:
     try:
         command = operator.process_command(found)
         environment = variables(operator.env_vars)
+        if found.config_file:
+            # The keys that the context leaves out are there.
+            environment = {"DATALAYER_CONFIG": found.config_file, **environment}
     except DataLayerError as error:
         raise ending.as_airflow(error) from error
     operator.log.info("Running as a process of this worker: %s", " ".join(command))

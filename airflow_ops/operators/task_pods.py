@@ -108,14 +108,17 @@ class TaskPods(PodManager):
     def committer_lines(self, pod: k8s.V1Pod) -> list[str]:
         """Return what the committer told; nothing where it cannot be had."""
         try:
-            text = self._client.read_namespaced_pod_log(
+            answer = self._client.read_namespaced_pod_log(
                 pod.metadata.name,
                 pod.metadata.namespace,
                 container=COMMITTER,
                 tail_lines=_COMMITTER_LINES,
+                # Decoded here: the client takes bytes for text in its own way.
+                _preload_content=False,
                 _request_timeout=_LOG_TIMEOUT,
             )
+            text = answer.read().decode("utf-8", errors="backslashreplace")
         except Exception as error:  # noqa: BLE001  # nothing is decided by what a log says
             self.log.warning("What the committer told cannot be read: %s", error)
             return []
-        return [line for line in str(text).splitlines() if line.strip()]
+        return [line for line in text.splitlines() if line.strip()]
