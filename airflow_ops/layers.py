@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from airflow_ops.settings import Settings, settings
@@ -36,6 +37,15 @@ def open_layer(*, connections: Iterable[str] = (), current: Settings | None = No
         if name not in defined:
             defined[name] = airflow_connection(name)
     return DataLayer(Config.from_mapping(document))
+
+
+def worker_layer() -> DataLayer | None:
+    """Return the layer of this process if it is one of Airflow's, for ``task://`` addresses in any library; None elsewhere.
+
+    Raises:
+        ConfigError: As for :func:`open_layer`.
+    """
+    return open_layer() if "airflow.sdk.execution_time" in sys.modules else None
 
 
 def airflow_connection(name: str) -> dict[str, Any]:

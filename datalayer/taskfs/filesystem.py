@@ -31,6 +31,9 @@ _ABSENT = (FileNotFoundError, NotPublishedError, InvalidKeyError)
 
 Info = dict[str, Any]
 
+LAYERS = "datalayer.layers"
+"""Entry points that return the layer of a program this process belongs to, or None where it does not."""
+
 
 class TaskFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
     """Committed task outputs under ``task://team/dag_id/task_id/run[/map_index-N][@attempt]/output/file``, read-only.
@@ -40,7 +43,8 @@ class TaskFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships 
     stays on the attempt it was opened on.
 
     Args:
-        layer: The layer to read through. By default ``DataLayer.from_env()``, made at the first use.
+        layer: The layer to read through. By default the one of the program that this process belongs to, where it says so through an entry point
+            of the group ``datalayer.layers`` (an Airflow worker does), else ``DataLayer.from_env()``; made at the first use.
         config: Values that win over the environment's, for ``storage_options={"config": {...}}``.
         **options: fsspec's own.
     """
@@ -63,9 +67,9 @@ class TaskFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships 
         """
         with self._opening:
             if self._given is None:
-                from datalayer.layer import DataLayer
-
-                self._given = DataLayer.from_env(self._config)
+                self._given = (_layer_of_host() if self._config is None else None) or _layer_of_environment(
+                    self._config
+                )
             return self._given
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -354,6 +358,22 @@ class TaskFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships 
             f"task://{asked.text}: nothing lies at {where}. Check team, DAG and task, or list the level above",
             location=str(where),
         )
+
+
+def _layer_of_host() -> DataLayer | None:
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=LAYERS):
+        found: DataLayer | None = point.load()()
+        if found is not None:
+            return found
+    return None
+
+
+def _layer_of_environment(config: Mapping[str, Any] | None) -> DataLayer:
+    from datalayer.layer import DataLayer
+
+    return DataLayer.from_env(config)
 
 
 def _unpickled(config: Mapping[str, Any] | None) -> TaskFileSystem:

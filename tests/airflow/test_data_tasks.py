@@ -181,7 +181,7 @@ with DAG("raises", schedule=None, start_date=START):
     assert ran.states() == {"broken": "failed"}
     with pytest.raises(NotPublishedError):
         layer.resolve(key("raises", "broken"))
-    assert [info.path.rpartition("/")[2] for info in layer.data.list("")] == ["claim.json"]
+    assert not [info.path for info in layer.data.list("") if info.path.endswith("half.txt")]
 
 
 def test_a_function_that_returns_nothing_publishes_nothing(airflow: DagTest, layer: DataLayer) -> None:
@@ -324,8 +324,7 @@ def test_a_retry_reads_what_the_first_try_found_and_a_clear_looks_anew(
     airflow: DagTest, layer: DataLayer, tmp_path: Path
 ) -> None:
     days(airflow, 21)
-    newer = layer.publish(key("other", "load", "20261122T080000Z"))
-    newer_later = f"""
+    newer_later = """
         if ti.try_number == 1:
             from airflow_ops.layers import open_layer
             from datalayer import TaskKey
@@ -333,7 +332,6 @@ def test_a_retry_reads_what_the_first_try_found_and_a_clear_looks_anew(
                 attempt.output().put("data.txt", b"22")
             raise ValueError("again")
 """
-    assert newer.number == 1
     ran = succeeded(read(airflow, 'task_output("other", "load", latest=True)', retries=1, then=newer_later.strip()))
     assert ran.tasks["read"]["tries"] == 2
     assert what_was_read(layer) == ["21"]
@@ -414,9 +412,7 @@ with DAG("waiting", schedule=None, start_date=START, default_args={"retries": 2,
     assert "ConfigError" in ran.log
 
 
-def test_stock_operators_take_part(
-    airflow: DagTest, layer: DataLayer, process: tuple[DagTest, Path], tmp_path: Path
-) -> None:
+def test_stock_operators_take_part(airflow: DagTest, process: tuple[DagTest, Path], tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     raw.mkdir()
     with process[1].open("a") as settings:
@@ -437,6 +433,7 @@ with DAG("stock", schedule=None, start_date=START):
     BashOperator(task_id="after", bash_command="echo {{{{{{{{ ti.xcom_pull('add') }}}}}}}}") << sum
 """.replace("{{{{", "{{").replace("}}}}", "}}")
     succeeded(airflow.run(source, "stock"))
+    layer = DataLayer(Config.load(environ={"DATALAYER_CONFIG": str(process[1])}))
     assert layer.resolve(key("stock", "add"))["default"].read_bytes("data.json") == b"14"
     kinds = [layer.resolve(key("stock", name))["default"].output.kind for name in ("there", "copied")]
     assert kinds == ["reference", "files"]
@@ -460,7 +457,10 @@ with DAG("hooked", schedule=None, start_date=START):
     @stock
     def path():
         from airflow.sdk import ObjectStoragePath
-        return (ObjectStoragePath("task://aviation/hooked/own/20261123T080000Z") / "default" / "upper.txt").read_text()
+        found = ObjectStoragePath("task://aviation/hooked/own/20261123T080000Z") / "default" / "upper.txt"
+        with found.open("r") as file:
+            assert file.read() == "SEVEN"
+        return found.read_text()
 
     @stock.datalayer
     def last(it=input_of("own")):
