@@ -137,3 +137,57 @@ def test_a_pod_reads_from_alluxio(
         team_namespace.run("reader", shell_image, ["wget", "-qO-", "--header", signed, address])
         team_namespace.wait("reader")
         assert team_namespace.logs("reader") == "hot"
+
+
+COUNT = """
+import socket
+from pyspark.sql import SparkSession
+session = SparkSession.builder.getOrCreate()
+rows = session.range(100_000).repartition(8)
+hosts = rows.rdd.mapPartitions(lambda _: [socket.gethostname()]).distinct().count()
+rows.write.parquet("s3a://{bucket}/rows")
+print("counted", session.read.parquet("s3a://{bucket}/rows").count(), "on", hosts, flush=True)
+session.stop()
+"""
+
+
+def test_spark_counts_rows_on_executors_of_its_own(
+    team_namespace: Team, cluster_s3: S3Server, spark_image: str
+) -> None:
+    bucket, namespace = cluster_s3.new_bucket(), team_namespace.namespace
+    kubernetes = {
+        "authenticate.driver.serviceAccountName": "datalayer",
+        "container.image": spark_image,
+        "driver.pod.name": "driver",
+        "executor.request.cores": "100m",
+        "namespace": namespace,
+    }
+    s3 = "spark.hadoop.fs.s3a"
+    conf = {
+        **{f"spark.kubernetes.{name}": value for name, value in kubernetes.items()},
+        "spark.driver.host": "$POD_IP",
+        "spark.executor.instances": "2",
+        "spark.executor.memory": "512m",
+        "spark.scheduler.minRegisteredResourcesRatio": "1",
+        f"{s3}.access.key": "$AWS_ACCESS_KEY_ID",
+        f"{s3}.endpoint": cluster_s3.endpoint,
+        f"{s3}.endpoint.region": cluster_s3.region,
+        f"{s3}.path.style.access": "true",
+        f"{s3}.secret.key": "$AWS_SECRET_ACCESS_KEY",
+    }
+    options = " ".join(f'--conf "{name}={value}"' for name, value in conf.items())
+    submit = f"spark-submit --master k8s://https://kubernetes.default.svc --deploy-mode client {options} /tmp/job.py"
+    job = f"cat > /tmp/job.py <<'JOB'{COUNT.format(bucket=bucket)}JOB\n{submit}"
+    base = {
+        # As arguments: the image's own entry point stays.
+        "args": ["sh", "-c", job],
+        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+        "envFrom": [{"secretRef": {"name": "datalayer-s3"}}],
+    }
+    team_namespace.run(
+        "driver", spark_image, base=base, serviceAccountName="datalayer", securityContext={"runAsUser": 4321}
+    )
+    team_namespace.wait("driver", seconds=300)
+    assert "counted 100000 on 2" in team_namespace.logs("driver")
+    # The driver has ended them.
+    assert team_namespace.pods() == ["driver"]

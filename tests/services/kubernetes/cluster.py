@@ -132,7 +132,7 @@ def inside(site: Site, *command: str | Path) -> list[str]:
         RuntimeError: no cluster runs.
     """
     outer = _owner(site)
-    if outer is None:
+    if outer is None or not running(site):
         raise RuntimeError("no cluster runs: make cluster")
     children = Path(f"/proc/{outer}/task/{outer}/children").read_text().split()
     return ["nsenter", "--target", children[0], "--mount", "--net", "--pid", "--", *map(str, command)]
