@@ -55,19 +55,21 @@ def airflow_connection(name: str) -> dict[str, Any]:
         ConfigError: There is none of that name, or it is of another type.
     """
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+    from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
+    from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:
-        hook: AwsGenericHook[Any] = AwsGenericHook(aws_conn_id=name, client_type="s3")
-        wrapped = hook.conn_config
+        connection = BaseHook.get_connection(name)
     except AirflowNotFoundException as error:
         raise ConfigError(
             f"connections: {name!r} is neither in the configuration nor a connection of Airflow's. Add it there, of the type aws"
         ) from error
-    if wrapped.conn_type != "aws":
+    if connection.conn_type != "aws":
         raise ConfigError(
-            f"connections: Airflow's connection {name!r} is of the type {wrapped.conn_type!r}; use one of the type aws"
+            f"connections: Airflow's connection {name!r} is of the type {connection.conn_type!r}; use one of the type aws"
         )
+    wrapped = AwsConnectionWrapper(connection)
     found: dict[str, Any] = {
         "endpoint": wrapped.get_service_endpoint_url("s3"),
         "region": wrapped.region_name,
@@ -77,6 +79,7 @@ def airflow_connection(name: str) -> dict[str, Any]:
     }
     if wrapped.role_arn:
         # Whoever assumes a role gets keys that end; those of the session are what is used.
+        hook: AwsGenericHook[Any] = AwsGenericHook(aws_conn_id=name, client_type="s3")
         credentials = hook.get_session().get_credentials()
         if credentials is None:
             raise ConfigError(f"connections: no keys were found for the role of Airflow's connection {name!r}")
