@@ -32,8 +32,17 @@ def deliver_outputs(
     layer: DataLayer,
     resolution: Resolution,
     progress: Callable[[Progress], None] | None = None,
+    *,
+    stream: bool = True,
 ) -> list[Delivered]:
     """Deliver what a context wants delivered of a committed attempt.
+
+    Args:
+        context: Names the destinations.
+        layer: Knows their connections.
+        resolution: The attempt; it must still be the task's head.
+        progress: Called now and then while bytes are copied.
+        stream: Whether bytes may go through this process, where the server cannot copy.
 
     Raises:
         DataLayerError: As for ``datalayer.delivery.deliver``.
@@ -43,5 +52,5 @@ def deliver_outputs(
         if spec.destinations:
             from datalayer.delivery import deliver
 
-            done += deliver(layer, resolution, name, spec.destinations, progress=progress)
+            done += deliver(layer, resolution, name, spec.destinations, stream=stream, progress=progress)
     return done

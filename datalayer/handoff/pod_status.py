@@ -23,6 +23,8 @@ UID_VARIABLE = "DATALAYER_INTERNAL_POD_UID"
 CONTAINER_VARIABLE = "DATALAYER_INTERNAL_POD_CONTAINER"
 
 OUT_OF_MEMORY = "OOMKilled"
+FAILED = "PodFailed"
+"""The reason of a pod that the kubelet ends as a whole, where it names no other yet."""
 
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TIMEOUT = 5.0
@@ -49,7 +51,7 @@ class PodStatus(NamedTuple):
     deleted: bool
     """The pod is being deleted, or is gone."""
     reason: str
-    """Why the pod as a whole is being ended: ``Evicted``, ``DeadlineExceeded`` and the like. Empty where it is not."""
+    """Why the pod as a whole is being ended: ``Evicted``, ``DeadlineExceeded``, ``PodFailed``. Empty where it is not."""
     message: str
     """Kubernetes' explanation of the reason."""
     others: bool
@@ -170,10 +172,10 @@ def _status(pod: Any, uid: str, container: str) -> PodStatus:
             ended = (one.get("state") or {}).get("terminated")
             if ended is not None:
                 end = ContainerEnd(int(ended["exitCode"]), ended.get("reason") or "", ended.get("message") or "")
-    reason = status.get("reason") or ""
-    # While a sidecar runs a pod is not Failed, unless the kubelet has decided that all of it ends.
-    if not reason and status.get("phase") == "Failed":
-        reason = "Failed"
+    # Until the last container has ended the kubelet holds back the pod's phase and reason, and the ends of containers that it ended itself. What
+    # it does not hold back is why the pod is not ready.
+    failed = any(one.get("reason") == FAILED for one in status.get("conditions") or ())
+    reason = status.get("reason") or (FAILED if failed or status.get("phase") == "Failed" else "")
     return PodStatus(
         end,
         deleted=bool(pod["metadata"].get("deletionTimestamp")),

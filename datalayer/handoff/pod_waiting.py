@@ -1,8 +1,9 @@
 """Waiting for the end of a job that another container of the pod runs, and telling from the pod's status what the end was.
 
 The kubelet sends SIGTERM to a native sidecar when all main containers have ended, and when the pod is deleted, evicted or out of time. So the
-signal is only the bell. The evidence is the API server's: its status names the exit code, and whatever ends the whole pod stands in it before
-a container is told to end.
+signal is only the bell. The evidence is the API server's. A job that ended by itself is shown with its exit code before the bell rings. One that
+the kubelet ended, with all of its pod, is shown as running until the last container has ended, and there is nothing to wait for but being killed
+after it, or a deletion or another reason that shows.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from datalayer.errors import DataLayerError, PodStatusUnknownError
-from datalayer.handoff.pod_status import OUT_OF_MEMORY, ContainerEnd, OwnPod, PodStatus
+from datalayer.handoff.pod_status import FAILED, OUT_OF_MEMORY, ContainerEnd, OwnPod, PodStatus
 from datalayer.handoff.process import TerminatedError
 from datalayer.handoff.report import decode_report
 from datalayer.handoff.steps import CommandFailedError
@@ -159,18 +160,21 @@ def check_end(end: ContainerEnd, container: str) -> None:
 
 
 def listen_for_deletion(pod: OwnPod, bell: Bell, signals: Signals) -> None:
-    """While the outputs of a job that ended well are brought in, end this process if the pod is deleted meanwhile.
+    """While the outputs of a job that ended well are brought in, end this process if the pod is deleted or ended meanwhile.
 
     A bell that rings again proves nothing either: a kubelet that was started anew rings it for a pod that is just finishing.
     """
 
     def listen() -> None:
         while bell.wait(None):
-            with contextlib.suppress(DataLayerError):
-                if pod.read().deleted:
-                    signals.answer(None)
-                    os.kill(os.getpid(), signal.SIGTERM)
-                    return
+            try:
+                _refuse_if_ending(pod.read())
+            except TerminatedError:
+                signals.answer(None)
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            except DataLayerError:
+                continue  # Unless the bell is rung again, the pod is taken to be just finishing.
 
     threading.Thread(target=listen, name="datalayer-bell", daemon=True).start()
 
@@ -179,6 +183,10 @@ def _refuse_if_ending(status: PodStatus) -> None:
     if status.deleted:
         raise TerminatedError(signal.SIGTERM, "the pod is being deleted. Nothing was committed")
     failed = status.end is not None and status.end.exit_code != 0
-    if status.reason and not (status.reason == "Failed" and failed):
+    if status.reason and not (status.reason == FAILED and failed):
         told = f": {status.message}" if status.message else ""
-        raise TerminatedError(signal.SIGTERM, f"the pod is being ended ({status.reason}{told}). Nothing was committed")
+        raise TerminatedError(
+            signal.SIGTERM,
+            f"the node is ending the pod, as it does when the pod is out of time or the node out of room ({status.reason}{told}). "
+            "Nothing was committed",
+        )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from datalayer import Config, DataLayer, TaskKey
+from datalayer import Config, DataLayer, NotPublishedError, TaskKey
 from datalayer.handoff.context import AttemptRef, InputSpec, OutputSpec, TaskContext, context_config
 from datalayer.handoff.packing import context_environment
 from datalayer.handoff.report import TaskReport, decode_report
@@ -32,15 +33,18 @@ class Bench:
     layer: DataLayer
     committer: dict[str, Any] = field(default_factory=dict)
     """What the committer's container is to hold besides."""
-    _claims: int = 0
 
     def key(self, task: str) -> TaskKey:
         return TaskKey(self.team.namespace, "dag", task, RUN)
 
     def publish(self, task: str, files: Mapping[str, bytes]) -> None:
-        with self.layer.publish(self.key(task)) as attempt:
-            for name, data in files.items():
-                attempt.output().put(name, data)
+        before = os.umask(0o002)
+        try:
+            with self.layer.publish(self.key(task)) as attempt:
+                for name, data in files.items():
+                    attempt.output().put(name, data)
+        finally:
+            os.umask(before)
 
     def context(
         self, task: str, inputs: Mapping[str, InputSpec] | None = None, outputs: Sequence[str] = ("default",)
@@ -161,9 +165,11 @@ class Bench:
         return {name: found.read_bytes(name) for name in found.files}
 
     def committed(self, task: str) -> bool:
-        return self.layer.home.can_compare_and_put and any(
-            info.path.endswith("/manifest.json") for info in self.layer.home.list(self.key(task).path)
-        )
+        try:
+            self.layer.resolve(self.key(task))
+        except NotPublishedError:
+            return False
+        return True
 
 
 def config(design: str, cold: str, endpoint: str, keys: Mapping[str, str], **rest: Any) -> Config:

@@ -197,7 +197,8 @@ def deleted(pod: dict[str, Any]) -> dict[str, Any]:
             "Evicted: The node was low",
         ),
         (with_status(ended_pod(), phase="Failed", reason="DeadlineExceeded"), "DeadlineExceeded"),
-        (with_status(ended_pod(), phase="Failed"), "Failed"),
+        (with_status(ended_pod(), phase="Failed"), "PodFailed"),
+        (with_status(running_pod(), conditions=[{"type": "Ready", "reason": "PodFailed"}]), "out of time"),
         ({**ended_pod(), "metadata": {"uid": "another pod of this name"}}, "the pod is being deleted"),
     ],
 )
