@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from datalayer.commit.manifest import REFERENCE
-from datalayer.errors import StoreError
+from datalayer.errors import NotSupportedError, StoreError
 from datalayer.stores.budget import ByteBudget, run_all
 from datalayer.stores.s3 import S3Store
 from datalayer.stores.s3_clients import S3Clients
@@ -40,26 +40,62 @@ class FileCopier:
         base: The folder in it: empty, or with a slash at its end.
         receipt: Where copies by the server are counted.
         moved: Told of bytes that have arrived.
+        stream: Whether bytes may go through this process where the server cannot copy.
     """
 
     def __init__(
-        self, source: ResolvedOutput, target: Store, base: str, receipt: Receipt, moved: Callable[[int], None]
+        self,
+        source: ResolvedOutput,
+        target: Store,
+        base: str,
+        receipt: Receipt,
+        moved: Callable[[int], None],
+        *,
+        stream: bool = True,
     ) -> None:
         self._source = source
         self._target = target
         self._base = base
         self._receipt = receipt
         self._moved = moved
+        self._may_stream = stream
         self._lock = threading.Lock()
         self._budget = ByteBudget(_BYTES_IN_FLIGHT)
         self._ask_server = self._is_same_service()
+        self._refusal = "they are on different services" if not self._ask_server else ""
         self.copied_by_server = 0
         """How many files the server copied by itself."""
+
+    def check_server(self) -> None:
+        """Make sure that the server can copy every file by itself, as far as one request can tell. Nothing is written.
+
+        Raises:
+            NotSupportedError: It cannot.
+        """
+        if not self._source.files:
+            return
+        if not self._ask_server:
+            raise self._not_by_server()
+        if packed := next((entry for entry in self._source.files.values() if not self._is_whole_object(entry)), None):
+            self._refusal = f"{packed.name!r} is packed into a larger object"
+            raise self._not_by_server()
+        store, path = self._source.store_path(next(iter(self._source.files)))
+        source, target = _innermost(store), cast("S3Store", _innermost(self._target))
+        location = source.location(path)
+        try:
+            with s3_errors(location, target.tier):
+                target.client.head_object(Bucket=location.authority, Key=location.path)
+        except StoreError as error:
+            if error.retryable:
+                raise
+            self._refusal = str(error)
+            raise self._not_by_server() from error
 
     def copy_all(self) -> None:
         """Copy every file. Each appears whole or not at all.
 
         Raises:
+            NotSupportedError: Bytes may not go through this process, and the server cannot copy.
             StoreError: Either end failed.
             VerificationError: A file's bytes are not the ones that were committed.
         """
@@ -71,6 +107,8 @@ class FileCopier:
         if self._ask_server and self._copy_by_server(entry):
             self._moved(entry.length)
             return
+        if not self._may_stream:
+            raise self._not_by_server()
         with self._budget.share(min(entry.length, _LARGE_FILE_BYTES)):
             self._stream(entry)
 
@@ -90,7 +128,8 @@ class FileCopier:
 
     def _copy_by_server(self, entry: Entry) -> bool:
         """Whether the server copied a file, with the destination's credentials."""
-        if entry.offset or (entry.object is not None and self._source.output.kind != REFERENCE):
+        if not self._is_whole_object(entry):
+            self._refusal = f"{entry.name!r} is packed into a larger object"
             return False
         store, path = self._source.store_path(entry.name)
         source, target = _innermost(store), _innermost(self._target)
@@ -105,11 +144,24 @@ class FileCopier:
                 raise
             # Most likely the destination's credentials cannot read the source. If it is the destination itself, streaming says so.
             self._ask_server = False
+            self._refusal = str(error)
             return False
         self._receipt.count("destination", "copy")
         with self._lock:
             self.copied_by_server += 1
         return True
+
+    def _is_whole_object(self, entry: Entry) -> bool:
+        return not entry.offset and (entry.object is None or self._source.output.kind == REFERENCE)
+
+    def _not_by_server(self) -> NotSupportedError:
+        target = self._target.location()
+        return NotSupportedError(
+            f"the server cannot copy {self._source.key} to {target} by itself: {self._refusal}. Deliver from where the bytes may be streamed "
+            "through, or with credentials of the destination that can read the source",
+            tier=self._target.tier.value,
+            location=str(target),
+        )
 
     def _is_same_service(self) -> bool:
         name = next(iter(self._source.files), None)

@@ -54,6 +54,7 @@ def deliver(
     output: str,
     destinations: Iterable[Destination],
     *,
+    stream: bool = True,
     progress: Callable[[Progress], None] | None = None,
 ) -> list[Delivered]:
     """Copy one committed output to its destinations and return what became of each.
@@ -63,20 +64,26 @@ def deliver(
         resolution: The attempt to deliver; it must still be the task's head.
         output: The output's name.
         destinations: Where to.
+        stream: Whether bytes may go through this process. Without, the server copies by itself, or nothing is written.
         progress: Called now and then while bytes are copied.
 
     Raises:
         ConfigError: A destination cannot be used, or its connection is not configured.
         CommitConflictError: A newer attempt has committed: it delivers, this one must not.
+        NotSupportedError: Bytes may not go through this process, and the server cannot copy to one of the destinations.
         StoreError: A destination failed. Each file there is whole; delivering again cleans up.
     """
     source = resolution[output]
     wanted = list(destinations)
     stores = [open_destination(layer, destination, f"outputs.{output}") for destination in wanted]
-    return [
-        _Delivery(layer, source, destination, store, progress).run()
+    deliveries = [
+        _Delivery(layer, source, destination, store, progress, stream=stream)
         for destination, store in zip(wanted, stores, strict=True)
     ]
+    if not stream:
+        for delivery in deliveries:
+            delivery.check_server()
+    return [delivery.run() for delivery in deliveries]
 
 
 def open_destination(layer: DataLayer, destination: Destination, path: str) -> Store:
@@ -114,18 +121,32 @@ class _Delivery:
         destination: Destination,
         store: Store,
         progress: Callable[[Progress], None] | None,
+        *,
+        stream: bool,
     ) -> None:
         self._layer = layer
         self._source = source
         self._destination = destination
         self._store = store
         self._progress = progress
+        self._stream = stream
         self._key = source.key.task
         self._base = "".join(f"{part}/" for part in mapped_folder(self._key))
         self._list_path = list_path(self._key, source.key.name)
         self._pending_path = pending_path(self._key, source.key.name)
         self._lock = threading.Lock()
         self._done = 0
+
+    def check_server(self) -> None:
+        """Make sure that the server can copy by itself.
+
+        Raises:
+            NotSupportedError: It cannot.
+        """
+        self._copier().check_server()
+
+    def _copier(self) -> FileCopier:
+        return FileCopier(self._source, self._store, self._base, self._layer.receipt, self._moved, stream=self._stream)
 
     def run(self) -> Delivered:
         for name in self._source.files:
@@ -160,7 +181,7 @@ class _Delivery:
             leftovers=sorted(leftovers),
         )
         intent = self._replace(self._pending_path, wire.encode(content), interrupted)
-        copier = FileCopier(self._source, store, self._base, self._layer.receipt, self._moved)
+        copier = self._copier()
         self._done = 0
         copier.copy_all()
         self._refuse_if_superseded()
