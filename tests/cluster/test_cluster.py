@@ -67,7 +67,8 @@ def test_an_account_has_rights_in_its_own_namespace_only(
 
 
 def test_pods_and_this_machine_share_a_folder(team_namespace: Team, shell_image: str) -> None:
-    assert team_namespace.shared is not None
+    if team_namespace.shared is None:
+        pytest.skip("this cluster shares no folder with this machine")
     (team_namespace.shared / "host").write_text("from the host")
     volume = {"name": "shared", "persistentVolumeClaim": {"claimName": "shared"}}
     mount = {"volumeMounts": [{"name": "shared", "mountPath": str(team_namespace.shared)}]}

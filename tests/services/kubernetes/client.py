@@ -17,7 +17,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.services.kubernetes.manifests import SHARED, team_objects
-from tests.services.kubernetes.programs import programs
 from tests.services.kubernetes.site import Site
 
 
@@ -26,6 +25,8 @@ class Cluster:
     """A cluster that serves."""
 
     kubeconfig: Path
+    program: str
+    """kubectl."""
     host_address: str
     """This machine, as pods reach it."""
     volumes: Path | None = None
@@ -42,9 +43,14 @@ class Cluster:
         Raises:
             RuntimeError: it failed; with its own words.
         """
-        command = [str(programs().hyperkube), "kubectl", *words]
         done = subprocess.run(
-            command, env=self.environment, input=stdin, capture_output=True, text=True, check=False, timeout=600
+            [self.program, *words],
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
         )
         if done.returncode:
             raise RuntimeError(f"kubectl {' '.join(words)}: {done.stdout}{done.stderr}")
@@ -167,14 +173,21 @@ class Team:
 
 def local_cluster(site: Site) -> Cluster:
     """The cluster of this machine, which runs."""
-    return Cluster(site.kubeconfig, site.host_address, site.volumes)
+    return Cluster(site.kubeconfig, str(site.kubectl), site.host_address, site.volumes)
 
 
 def named_cluster(kubeconfig: Path) -> Cluster:
-    """The cluster that a kubeconfig names. It is to have the images of ``IMAGES``."""
-    cluster = Cluster(kubeconfig, "")
+    """The cluster that a kubeconfig names. It is to have the images of ``IMAGES``.
+
+    Raises:
+        RuntimeError: there is no kubectl, or it does not reach the cluster.
+    """
+    program = shutil.which("kubectl")
+    if program is None:
+        raise RuntimeError(f"kubectl is missing, with which the cluster of {kubeconfig} is reached: install it")
+    cluster = Cluster(kubeconfig, program, "")
     server = urlsplit(cluster.kubectl("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         # Sends nothing: the kernel says which of our addresses is on the way to the API server.
         probe.connect((server.hostname, server.port or 443))
-        return Cluster(kubeconfig, probe.getsockname()[0])
+        return Cluster(kubeconfig, program, probe.getsockname()[0])
