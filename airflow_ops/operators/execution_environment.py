@@ -486,7 +486,8 @@ class ExecutionEnvironmentOperator(DataTask, KubernetesPodOperator):
 
 def mapped(text: str, folders: Mapping[str, str]) -> str:
     """Return a path of the image as it is on this machine; any other text as it is."""
-    for ours, local in folders.items():
+    # The innermost of folders that lie in each other.
+    for ours, local in sorted(folders.items(), reverse=True):
         folder = ours.rstrip("/")
         if text == folder or text.startswith(f"{folder}/"):
             return local.rstrip("/") + text[len(folder) :]
