@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from datalayer.cli import care, hot, pods, publishing, reading
+from datalayer.cli import care, delivering, hot, pods, publishing, reading
 from datalayer.cli.printing import print_error, print_line
 from datalayer.errors import ConfigError, DataLayerError
 
@@ -77,6 +77,7 @@ publishing.add_to(app)
 care.add_to(app)
 hot.add_to(app)
 pods.add_to(app)
+delivering.add_to(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:

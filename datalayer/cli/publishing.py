@@ -167,7 +167,7 @@ def run(
     from datalayer.handoff.runner import run as run_job
 
     try:
-        told = _context(context, task, job_config, owner)
+        told = context_of(context, task, job_config, owner)
         layer = layer_for(told)
     except DataLayerError as error:
         # Nothing has started, so there is no report; the exit code still says what kind of failure it was.
@@ -209,7 +209,12 @@ def _say(report: TaskReport) -> None:
         typer.echo(printable(f"delivered {delivered.output} to {delivered.location}"), err=True)
 
 
-def _context(path: Path | None, task: str | None, job_config: Path | None, owner: str | None) -> TaskContext:
+def context_of(path: Path | None, task: str | None, job_config: Path | None, owner: str | None) -> TaskContext:
+    """Return the context that a command's options describe: a file, or a task and its job_config.
+
+    Raises:
+        DataLayerError: They describe none.
+    """
     if (path is None) == (task is None):
         raise ConfigError("datalayer run needs either --context FILE or --task ADDRESS")
     if path is not None:

@@ -87,7 +87,7 @@ def run_pod(
         pod: The pod; by default the one that the environment names.
         say: Told the story line by line; by default it goes to standard output.
     """
-    story = Story(say or _print)
+    story = Story(say or print_line)
     done = folder / "tmp" / "report.json"
     report = _report_of(done)
     if report is not None:
@@ -98,7 +98,7 @@ def run_pod(
         _Pod(environ, engine or Engine(), WorkFolder(folder), pod, story, report).run()
         story.ended(report)
         _leave(report, done, story)
-    _write(termination_log, report.encode_short())
+    leave_short(report, termination_log)
     return report
 
 
@@ -225,14 +225,16 @@ def _leave(report: TaskReport, path: Path, story: Story) -> None:
         story.say(str(error))
 
 
-def _write(path: Path, data: bytes) -> None:
+def leave_short(report: TaskReport, path: Path) -> None:
+    """Leave a report where the kubelet looks for it. Where that cannot be done the log says so."""
     try:
-        path.write_bytes(data)
+        path.write_bytes(report.encode_short())
     except OSError as error:
-        _print(f"the report cannot be left in {path}: {error.strerror}")
+        print_line(f"the report cannot be left in {path}: {error.strerror}")
 
 
-def _print(line: str) -> None:
+def print_line(line: str) -> None:
+    """Print a line of the log."""
     sys.stdout.write(f"{line}\n")
     # The end of a container that is killed is what one wants to read.
     sys.stdout.flush()

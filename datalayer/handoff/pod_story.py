@@ -61,6 +61,18 @@ class Story:
                     f"committed {report.key}@{report.attempt} {name}: {files_text(output.files)}, {bytes_text(output.bytes)} to {output.tier}"
                 )
             self.say(f"the commit took {report.seconds.get('commit', 0.0):.1f} s: {report.head}")
+        self._failed(report)
+
+    def delivered(self, report: TaskReport) -> None:
+        """A delivery is done, or failed."""
+        for one in report.delivered:
+            how = f"{one.copied_by_server} of {files_text(one.files)} copied by the server"
+            self.say(
+                f"delivered {report.key}@{report.attempt} {one.output} to {one.location}: {bytes_text(one.bytes)}, {how}"
+            )
+        self._failed(report)
+
+    def _failed(self, report: TaskReport) -> None:
         if report.error is not None:
             again = "running again can help" if report.error.retryable else "running the same again will not help"
             self.say(f"{report.state}: {report.error.type}: {report.error.message} ({again})")
