@@ -21,6 +21,7 @@ from datalayer import (
     Config,
     ConfigError,
     DataLayer,
+    NotSupportedError,
     PermissionDeniedError,
     StoreUnavailableError,
     TaskKey,
@@ -29,9 +30,10 @@ from datalayer import (
 from datalayer.addresses import layout
 from datalayer.addresses.location import Location
 from datalayer.delivery import deliver
-from datalayer.handoff.context import OutputSpec
+from datalayer.handoff.context import AttemptRef, OutputSpec, TaskContext, context_config
 from datalayer.handoff.destinations import Destination, S3Place
-from datalayer.handoff.report import Delivered
+from datalayer.handoff.packing import context_environment
+from datalayer.handoff.report import Delivered, TaskReport, decode_report
 from datalayer.stores.s3 import S3Store
 from tests.behaviour.conftest import s3_config
 from tests.behaviour.environment import environment_of
@@ -485,3 +487,97 @@ def test_progress_ends_at_all_bytes(site: Site) -> None:
     callback: Callable[[Any], None] = told.append
     deliver(site.layer, site.layer.resolve(KEY), "default", [site.destination()], progress=callback)
     assert max(told) == ("delivery", 190, 190)
+
+
+def test_by_the_server_alone_it_is_the_same_delivery(s3_site: Site) -> None:
+    s3_site.publish({"a": b"1", "empty": b""})
+    (done,) = deliver(s3_site.layer, s3_site.layer.resolve(KEY), "default", [s3_site.destination()], stream=False)
+    assert done.copied_by_server == 2
+    assert s3_site.objects() == {"out/a": b"1", "out/empty": b""}
+
+
+def test_where_the_server_alone_cannot_nothing_is_written(streamed_site: Site) -> None:
+    streamed_site.publish({"a": b"1"})
+    with pytest.raises(NotSupportedError, match="different services.*Deliver from where"):
+        deliver(
+            streamed_site.layer,
+            streamed_site.layer.resolve(KEY),
+            "default",
+            [streamed_site.destination()],
+            stream=False,
+        )
+    assert streamed_site.everything() == {}
+
+
+def test_without_the_right_to_read_the_source_nothing_is_written_to_any_destination(versitygw: S3Server) -> None:
+    user = versitygw.add_user()
+    document: dict[str, Any] = msgspec.to_builtins(s3_config(versitygw, versitygw.new_bucket()))
+    theirs = {"access_key_id": user.access_key, "secret_access_key": user.secret_key}
+    document["connections"]["theirs"] = document["connections"]["test"] | theirs
+    site = Site(versitygw, DataLayer(Config.from_mapping(document)))
+    versitygw.allow(user, site.bucket)
+    site.publish({"a": b"1"})
+    place = Destination("s3", S3Place(site.bucket, "out", "theirs"))
+    with pytest.raises(NotSupportedError, match="cannot copy") as raised:
+        deliver(site.layer, site.layer.resolve(KEY), "default", [site.destination("first"), place], stream=False)
+    assert not raised.value.retryable
+    assert site.everything() == {}
+
+
+def packed_context(site: Site, *destinations: Destination) -> dict[str, str]:
+    """The environment of a delivery's pod: the context without keys, and the keys."""
+    claim = site.layer.resolve(KEY)
+    context = TaskContext(
+        key=str(KEY),
+        attempt=AttemptRef(claim.attempt, claim.manifest.nonce),
+        outputs={"default": OutputSpec(list(destinations))},
+        config=context_config(site.layer.config),
+    )
+    return {**environment_of(site.layer), **context_environment(context)}
+
+
+def in_a_pod(environ: dict[str, str], folder: Path) -> tuple[int, TaskReport, str]:
+    log = folder / "termination-log"
+    code = f"""
+import os, sys
+from pathlib import Path
+from datalayer.handoff.pod_delivery import run_delivery
+sys.exit(run_delivery(os.environ, termination_log=Path({str(log)!r})).exit_code)
+"""
+    environ = {**environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
+    assert ended.stderr == ""
+    return ended.returncode, decode_report(log.read_bytes()), ended.stdout
+
+
+def test_a_pod_delivers_what_its_environment_names(site: Site, tmp_path: Path) -> None:
+    site.publish({"a": b"1", "b": b"2"})
+    for _ in range(2):
+        code, report, said = in_a_pod(packed_context(site, site.destination()), tmp_path)
+        assert (code, report.state, report.attempt) == (0, "succeeded", 1)
+        assert [(one.output, one.location, one.files) for one in report.delivered] == [
+            ("default", f"s3://{site.bucket}/out", 2)
+        ]
+        assert f"delivered {KEY}@1 default to s3://{site.bucket}/out" in said
+        assert site.objects() == {"out/a": b"1", "out/b": b"2"}
+
+
+def test_a_pod_that_cannot_deliver_says_that_the_outputs_are_there(site: Site, tmp_path: Path) -> None:
+    site.publish({"a": b"1"})
+    nowhere = Destination("s3", S3Place("no-such-bucket-here", "out", "test"))
+    code, report, said = in_a_pod(packed_context(site, nowhere), tmp_path)
+    assert code == report.exit_code != 0
+    assert report.error is not None
+    assert "no-such-bucket-here" in report.error.message
+    assert "are committed; what failed is their delivery" in said
+
+
+def test_a_pod_delivers_no_attempt_that_has_been_superseded(site: Site, tmp_path: Path) -> None:
+    site.publish({"a": b"1"})
+    environ = packed_context(site, site.destination())
+    site.publish({"a": b"newer"})
+    code, report, _ = in_a_pod(environ, tmp_path)
+    assert code == 65
+    assert report.error is not None
+    assert report.error.type == "CommitConflictError"
+    assert site.objects() == {}

@@ -39,7 +39,21 @@ except SystemExit as ended:
 heavy = {"obstore", "boto3", "botocore", "pyarrow", "fsspec", "pandas", "google_crc32c"} & set(sys.modules)
 assert not heavy, heavy
 """
-    commands = ["ls", "show", "resolve", "cat", "get", "put", "run", "verify", "doctor", "sweep", "schema"]
+    commands = [
+        "ls",
+        "show",
+        "resolve",
+        "cat",
+        "get",
+        "put",
+        "run",
+        "pod",
+        "deliver",
+        "verify",
+        "doctor",
+        "sweep",
+        "schema",
+    ]
     ended = subprocess.run([sys.executable, "-c", script, "--help"], env=environ, capture_output=True, check=True)
     assert all(f" {command} " in ended.stdout.decode() for command in commands)
     for command in commands:
