@@ -1,4 +1,6 @@
-"""``python -m examples.flights``: the flights of 2013 through one workflow, under four storage designs, and a table that compares them.
+"""``python -m examples.flights``: the flights of 2013 through one Airflow DAG, under four storage designs, and a table that compares them.
+
+No cluster and no running Airflow is needed: an Airflow of its own runs the DAG with ``dag.test()``, and its tasks are processes.
 
 The copies of ``hot-cold`` lie in a folder of this machine, or with ``--hot alluxio`` in a real Alluxio that is started for it.
 
@@ -25,6 +27,7 @@ from datalayer.config import HotConfig
 from datalayer.errors import ConfigError, DataLayerError
 from examples.flights import programs
 from examples.flights.configurations import DESIGNS, as_toml, configuration
+from examples.flights.dag_process import DagProcess
 from examples.flights.report import next_steps, table
 from examples.flights.running import DesignResult, datalayer_program, run_design
 from examples.flights.server import S3Server
@@ -101,11 +104,15 @@ def _options() -> argparse.Namespace:
 
 def _run(designs: list[str], keep: Path, hot: str, console: Console) -> list[DesignResult]:
     programs.require("java", "go")
-    with console.status("Getting ready: the Go program, Spark's jars, the S3 server") as status:
+    with console.status("Getting ready: the Go program, Spark's jars, the S3 server, Airflow") as status:
         by_airport = programs.by_airport()
         _fetch_jars()
         volume = _fresh_folder(keep) / VOLUME
-        with tempfile.TemporaryDirectory(prefix="datalayer-demo-") as temp, S3Server() as server:
+        with (
+            tempfile.TemporaryDirectory(prefix="datalayer-demo-") as temp,
+            S3Server() as server,
+            DagProcess(Path(temp), by_airport) as airflow,
+        ):
             server.make_bucket(REPORTS_BUCKET)
             results = []
             for design in dict.fromkeys(designs):
@@ -113,11 +120,9 @@ def _run(designs: list[str], keep: Path, hot: str, console: Console) -> list[Des
                     volume.mkdir()
                 else:
                     server.make_bucket(design)
-                work = Path(temp, design)
-                work.mkdir()
                 with _copies(design, hot, server, Path(temp, "copies"), status) as copies:
                     config = configuration(design, server.endpoint, volume, copies)
-                    results.append(run_design(config, server, by_airport, work, _Told(console, status, design)))
+                    results.append(run_design(config, server, airflow, _Told(console, status, design)))
             return results
 
 
@@ -138,15 +143,19 @@ def _copies(design: str, hot: str, server: S3Server, folder: Path, status: Statu
 
 
 class _Told:
-    """Shows which task runs, and a line for each that has ended."""
+    """Shows which task runs, what its operator says, and a line for each that has ended."""
 
     def __init__(self, console: Console, status: Status, design: str) -> None:
         self._console = console
         self._status = status
         self._design = design
 
-    def __call__(self, task_id: str, seconds: float | None) -> None:
-        if seconds is None:
+    def __call__(self, task_id: str, *, words: str | None = None, seconds: float | None = None) -> None:
+        if words is not None:
+            # What was read from where, what was committed, where it was delivered. The rest is in Airflow's log.
+            if words.startswith(("Input ", "Committed ", "Delivered ")):
+                self._console.print(f"{'':10} [dim]{escape(words)}[/]", soft_wrap=True)
+        elif seconds is None:
             self._status.update(f"{self._design}: {task_id}")
         else:
             self._console.print(f"{self._design:10} {task_id:17} [green]committed[/] in {seconds:4.1f} s")

@@ -41,7 +41,7 @@ def check_deliveries(config: Config) -> int:
     layer = DataLayer(config)
     files = 0
     for task_id in RESULTS:
-        folder = Location("s3", REPORTS_BUCKET, delivery_path(config.design, task_id))
+        folder = Location("s3", REPORTS_BUCKET, delivery_path(task_id))
         delivered = S3Store(folder, connection=layer.connection(REPORTS_CONNECTION))
         output = layer.resolve(task_key(task_id))["default"]
         for name in output.files:

@@ -7,21 +7,11 @@ from pyspark.sql import functions as f
 from datalayer import open_task
 from spark_env import read, session, write
 
-SPARK = {
-    "spark.master": "local[2]",
-    "spark.driver.memory": "1g",
-    "spark.sql.session.timeZone": "UTC",
-    "spark.sql.shuffle.partitions": "2",
-    # A job this small is over before thoroughly compiled code pays.
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-    "spark.sql.codegen.wholeStage": "false",
-}
-
 
 def main() -> None:
     """Run the task."""
     with open_task() as task:
-        spark = session(task, **SPARK)
+        spark = session(task)
         flights = read(spark, task.input("extract")).select("origin", "time_hour", "month", "dep_delay")
         weather = read(spark, task.input("weather")).select("origin", "time_hour", "precip", "visib", "wind_speed")
         sky = (

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
 
 import pyarrow.csv
 
 from datalayer import open_task
-from examples.flights.source import source_file
 
 FILES = 4
 FOR_PROGRAMS = ["year", "month", "day", "origin", "dest", "carrier", "dep_delay", "arr_delay", "air_time", "distance"]
 
 
-def main() -> None:
-    """Run the task."""
+def main(source: str) -> None:
+    """Run the task on the archive of the flights."""
     options = pyarrow.csv.ConvertOptions(null_values=["NA", ""], strings_can_be_null=True)
-    with zipfile.ZipFile(source_file("flights.csv.zip")) as archive, archive.open("flights.csv") as file:
+    with zipfile.ZipFile(source) as archive, archive.open("flights.csv") as file:
         flights = pyarrow.csv.read_csv(file, convert_options=options)
     rows = -(-flights.num_rows // FILES)
     with open_task() as task:
@@ -27,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

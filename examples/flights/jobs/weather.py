@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+
 import pyarrow.csv
 
 from datalayer import open_task
-from examples.flights.source import source_file
 
 
-def main() -> None:
-    """Run the task."""
+def main(source: str) -> None:
+    """Run the task on the table of the weather."""
     options = pyarrow.csv.ConvertOptions(null_values=["NA", ""], strings_can_be_null=True)
-    weather = pyarrow.csv.read_csv(source_file("weather.csv"), convert_options=options)
+    weather = pyarrow.csv.read_csv(source, convert_options=options)
     with open_task() as task:
         task.output("default").write_table(weather, "weather.parquet")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])
