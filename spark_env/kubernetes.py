@@ -162,7 +162,8 @@ def data_conf(config: Config, environ: Mapping[str, str]) -> dict[str, str]:
     public = {name: value for name, value in environ.items() if not name.startswith(_SECRETS)}
     for bucket, connection in buckets(config).items():
         told = bucket_conf(bucket, msgspec.structs.replace(connection, **_NO_KEYS), public)
-        hadoop |= told
+        provider = f"fs.s3a.bucket.{bucket}.aws.credentials.provider"
+        hadoop |= told | {provider: ",".join(_POD_KEYS)}
     if alluxio.reads_alluxio(config):
         hadoop["fs.alluxio.impl"] = alluxio.CLIENT_CLASS
         options = alluxio.executor_conf()
@@ -172,6 +173,12 @@ def data_conf(config: Config, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 _SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+# Not the profiles of the AWS command line: where a pod has no such file, asking for it ends Spark.
+_POD_KEYS = (
+    "software.amazon.awssdk.auth.credentials.EnvironmentVariableCredentialsProvider",
+    "software.amazon.awssdk.auth.credentials.WebIdentityTokenFileCredentialsProvider",
+    "org.apache.hadoop.fs.s3a.auth.IAMInstanceCredentialsProvider",
+)
 _NO_KEYS: dict[str, Any] = {"access_key_id": None, "secret_access_key": None, "session_token": None}
 
 
