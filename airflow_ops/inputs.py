@@ -89,7 +89,8 @@ class DataTask:
         self.job_config = job_config
         self.inputs = references_of(inputs)
         self.deliver = deliver
-        self._output_names = None if outputs is None else tuple(outputs)
+        # A mere text is refused below, not taken apart.
+        self._output_names = outputs if outputs is None or isinstance(outputs, str) else tuple(outputs)
         return self.declared(rendered=False)
 
     def declared(self, *, rendered: bool = True) -> Declared:

@@ -23,7 +23,10 @@ def readers_of(key: TaskKey, context: Context) -> list[TaskKey]:
     """
     found: list[TaskKey] = []
     for task in context["dag"].tasks:
-        declared = declared_by(task)
+        try:
+            declared = declared_by(task)
+        except DataLayerError:
+            continue  # It says so itself, and reads nothing.
         if declared is None or task.task_id == key.task_id:
             continue
         if any(one.task_id == key.task_id and is_own_run(one, key.dag_id) for one in declared.inputs.values()):
@@ -67,16 +70,13 @@ def taking_part(task_id: str, states: Mapping[str, Any]) -> list[int]:
 
 
 def declared_by(task: Any) -> Declared | None:
-    """Return what a task of a DAG reads and produces, mapped or not; None if it is none of ours, or cannot be known yet."""
-    from airflow.sdk.definitions.mappedoperator import MappedOperator
+    """Return what a task of a DAG reads and produces, as far as the DAG file says it; None if it is none of ours.
 
-    try:
-        if isinstance(task, DataTask):
-            return task.declared(rendered=False)
-        if isinstance(task, MappedOperator) and is_data_task(task):
-            kind: Any = task.operator_class
-            return cast("Declared", kind.declared_when_mapped(task.partial_kwargs))
-    except DataLayerError:
-        # Parsing has looked at it; what is wrong only when mapped is said by the reader itself.
-        return None
+    Raises:
+        ConfigError: What it declares cannot be used.
+    """
+    if isinstance(task, DataTask):
+        return task.declared(rendered=False)
+    if task.is_mapped and is_data_task(task):
+        return cast("Declared", task.operator_class.declared_when_mapped(task.partial_kwargs))
     return None

@@ -239,6 +239,7 @@ def as_reference(value: Any, what: str = "input_of") -> OutputReference:
     Raises:
         ConfigError: It is no task.
     """
+    from airflow.sdk.bases.decorator import is_decorated_task
     from airflow.sdk.definitions._internal.abstractoperator import AbstractOperator
     from airflow.sdk.definitions.xcom_arg import PlainXComArg
 
@@ -250,6 +251,10 @@ def as_reference(value: Any, what: str = "input_of") -> OutputReference:
         value = value.operator
     if isinstance(value, AbstractOperator):
         return OutputReference(task_id=value.task_id, operator=value)  # type: ignore[arg-type]  # every operator is one of the two
+    if is_decorated_task(value):
+        raise ConfigError(
+            f"{what}: {value.function.__name__} is a function; call it, and give what it returns: {value.function.__name__}()"
+        )
     raise ConfigError(
         f"{what}: {value!r} is no task; give a task of this DAG, its .output, or task_output(dag_id, task_id)"
     )
