@@ -52,7 +52,9 @@ def deliver(
     Connections are those of the configuration. Without any argument, in a pod, the context is in DATALAYER_INTERNAL_CONTEXT_0 and so on, as for
     [b]datalayer pod[/b]; keys are in DATALAYER_CONNECTIONS__NAME__ACCESS_KEY_ID and the like, and the report is the container's termination message.
     """
-    if not address and context is None and job_config is None:
+    from datalayer.handoff.packing import PIECE_PREFIX
+
+    if not address and context is None and job_config is None and f"{PIECE_PREFIX}0" in os.environ:
         from datalayer.handoff.pod_delivery import run_delivery
 
         raise typer.Exit(run_delivery(os.environ).exit_code)

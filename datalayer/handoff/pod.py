@@ -97,7 +97,8 @@ def run_pod(
         report = TaskReport(state="failed", key=_UNKNOWN_KEY, exit_code=1)
         _Pod(environ, engine or Engine(), WorkFolder(folder), pod, story, report).run()
         story.ended(report)
-        _leave(report, done, story)
+        if folder.is_dir():
+            _leave(report, done, story)
     leave_short(report, termination_log)
     return report
 
@@ -226,9 +227,11 @@ def _leave(report: TaskReport, path: Path, story: Story) -> None:
 
 
 def leave_short(report: TaskReport, path: Path) -> None:
-    """Leave a report where the kubelet looks for it. Where that cannot be done the log says so."""
+    """Leave a report where the kubelet looks for it; it has made the file. Where that cannot be done the log says so."""
     try:
-        path.write_bytes(report.encode_short())
+        with path.open("r+b") as file:
+            file.write(report.encode_short())
+            file.truncate()
     except OSError as error:
         print_line(f"the report cannot be left in {path}: {error.strerror}")
 

@@ -538,6 +538,7 @@ def packed_context(site: Site, *destinations: Destination) -> dict[str, str]:
 
 def in_a_pod(environ: dict[str, str], folder: Path) -> tuple[int, TaskReport, str]:
     log = folder / "termination-log"
+    log.touch()
     code = f"""
 import os, sys
 from pathlib import Path

@@ -39,6 +39,7 @@ class Pod:
         self.volume = home / "datalayer"
         self.volume.mkdir(parents=True)
         self.volume.chmod(0o2777)
+        (home / "termination-log").write_text("longer than any report may be" * 200)
         self.api = ApiStandIn(home / "account")
         self.process: subprocess.Popen[str] | None = None
         self.said = ""
@@ -417,3 +418,14 @@ def test_a_second_signal_for_a_pod_that_is_just_finishing_means_nothing(s3_direc
         assert pod.ended().state == "succeeded"
     finally:
         pod.stop()
+
+
+def test_outside_a_pod_it_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    home = tmp_path / "nowhere"
+    environ = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
+    ended = subprocess.run(
+        [sys.executable, str(PROCESS), str(home), "1"], env=environ, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 78
+    assert "there is no context in the environment" in ended.stdout
+    assert not home.exists()
