@@ -28,7 +28,7 @@ from airflow_ops.enriching import Prepared, attach, enrich
 from airflow_ops.inputs import DataTask, Deliver
 from airflow_ops.links import TaskOutputLink, note_output
 from airflow_ops.operators import pod_states
-from airflow_ops.operators.delivery import deliver_outputs
+from airflow_ops.operators.delivery import deliver_by_server, deliver_in_pod, wanted_deliveries
 from airflow_ops.operators.pod_trigger import TaskPodTrigger
 from airflow_ops.operators.pods import (
     ATTEMPT_ANNOTATION,
@@ -60,7 +60,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from kubernetes.client import models as k8s
 
-    from datalayer.handoff.report import TaskReport
+    from datalayer.handoff.report import Delivered, TaskReport
+    from datalayer.resolve.resolution import Resolution
 
 Launcher = Literal["kubernetes", "process"]
 
@@ -88,8 +89,8 @@ class ExecutionEnvironmentOperator(DataTask, KubernetesPodOperator):
         ConfigError: An argument cannot be used.
     """
 
-    template_fields: Sequence[str] = (*KubernetesPodOperator.template_fields, *DataTask.data_fields)
     operator_extra_links = (TaskOutputLink(),)
+    template_fields: Sequence[str] = (*KubernetesPodOperator.template_fields, *DataTask.data_fields)
 
     def __init__(
         self,
@@ -144,14 +145,10 @@ class ExecutionEnvironmentOperator(DataTask, KubernetesPodOperator):
         metrics.committed(task.key)
         if self._report is not None:
             metrics.moved(task.key, self._report.receipt)
-        done = self._report.delivered if self._report is not None else []
-        try:
-            done = [*done, *deliver_outputs(task, resolution, done)]
-        except DataLayerError as error:
-            raise ending.as_airflow(error) from error
-        for line in story.of_deliveries(done):
+        for line in story.of_deliveries(self._deliver(task, resolution)):
             self.log.info("%s", line)
         ending.note_assets(context, self.outlets, resolution)
+        note_output(self, task.layer, resolution, context)
         note_output(self, task.layer, resolution, context)
         super().post_execute(context, result)
 
@@ -344,6 +341,39 @@ class ExecutionEnvironmentOperator(DataTask, KubernetesPodOperator):
         return [mapped(part, found.process_folders) for part in command]
 
     # ------------------------------------------------------------------ inner steps
+
+    def _deliver(self, task: Prepared, resolution: Resolution) -> list[Delivered]:
+        done = list(self._report.delivered) if self._report is not None else []
+        wanted = wanted_deliveries(task, done)
+        if not wanted:
+            return done
+        try:
+            found, left = deliver_by_server(task, resolution, wanted, self.log)
+            done += found
+            if left:
+                done += deliver_in_pod(
+                    self.client,
+                    task,
+                    left,
+                    self._pod_parts(task),
+                    namespace=self._namespace,
+                    pull_policy=self.image_pull_policy,
+                    quota_wait=self._settings.quota_wait,
+                    limit=self._settings.commit_timeout,
+                    log=self.log,
+                    stopped=lambda: self._killed,
+                )
+        except DataLayerError as error:
+            raise ending.as_airflow(error) from error
+        return done
+
+    @property
+    def _namespace(self) -> str:
+        """The namespace that the task's pod was in."""
+        pod = self.pod or self.pod_request_obj
+        if pod is not None:
+            return str(pod.metadata.namespace)
+        return str(self.namespace or self.hook.get_namespace() or "default")
 
     @property
     def _task(self) -> Prepared:
