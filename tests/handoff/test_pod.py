@@ -6,6 +6,7 @@ Here the job is the test itself, and the API server a stand-in that errs on dema
 from __future__ import annotations
 
 import json
+import os
 import signal
 import stat
 import subprocess
@@ -19,13 +20,16 @@ import msgspec
 import pytest
 
 from datalayer import NotPublishedError
+from datalayer.addresses import layout
 from datalayer.handoff.attempts import begin_attempt
 from datalayer.handoff.context import AttemptRef, InputSpec, TaskContext, context_config
+from datalayer.handoff.journal import FileJournal, Record
 from datalayer.handoff.packing import context_environment
 from datalayer.handoff.report import TaskReport, decode_report
 from tests.behaviour.environment import environment_of
 from tests.handoff.api_stand_in import ApiStandIn, ended_pod, running_pod
-from tests.handoff.conftest import ROOT, Bench
+from tests.handoff.conftest import ROOT, Bench, s3_bench
+from tests.services.s3server import S3Server
 
 PROCESS = Path(__file__).parent / "pod_process.py"
 
@@ -429,3 +433,61 @@ def test_outside_a_pod_it_says_so_and_leaves_nothing(tmp_path: Path) -> None:
     assert ended.returncode == 78
     assert "there is no context in the environment" in ended.stdout
     assert not home.exists()
+
+
+SPARK_LEFT = {
+    "_SUCCESS": b"{}",
+    "part-0.parquet": b"whole",
+    ".part-0.parquet.crc": b"crc",
+    "_temporary/0/part-1.parquet": b"unfinished",
+    "year=2013/part-0.parquet": b"by year",
+    "_group=1/part-0.parquet": b"by group",
+    ".hidden/part-0.parquet": b"hidden",
+}
+
+
+def written_by_spark(pod: Pod, files: dict[str, bytes]) -> TaskReport:
+    """A job of any language that wrote to the URI of its output, as its committer told Spark."""
+    pod.start()
+    pod.wait_ready()
+    FileJournal(str(pod.volume / "journal")).add(Record("default", opened=True, engine=True))
+    for name, data in files.items():
+        pod.bench.layer.data.put(f"{layout.output_path(pod.bench.key('job'), 1, 'default')}/{name}", data)
+    pod.api.pod = ended_pod()
+    pod.bell()
+    return pod.ended()
+
+
+@pytest.fixture(params=["shared-fs", "s3-direct", "hot-cold"])
+def in_place(request: pytest.FixtureRequest, tmp_path: Path, versitygw: S3Server) -> Iterator[Pod]:
+    bench = request.getfixturevalue("volume") if request.param == "shared-fs" else None
+    made = Pod(bench or s3_bench(versitygw, tmp_path / "work", request.param), tmp_path / "pod")
+    yield made
+    made.stop()
+
+
+def test_what_spark_wrote_by_uri_is_adopted_without_its_markers(in_place: Pod) -> None:
+    assert written_by_spark(in_place, SPARK_LEFT).state == "succeeded"
+    assert in_place.bench.files() == {
+        "part-0.parquet": b"whole",
+        "year=2013/part-0.parquet": b"by year",
+        "_group=1/part-0.parquet": b"by group",
+    }
+    resolved = in_place.bench.layer.resolve(in_place.bench.key("job"))["default"]
+    assert len(resolved.data_files()) == 3
+
+
+@pytest.mark.parametrize("success", [None, "other/_SUCCESS"])
+def test_parts_without_the_success_of_their_job_are_not_committed(on_volume: Pod, success: str | None) -> None:
+    files = {"part-0.parquet": b"half"} | ({success: b"{}"} if success else {})
+    report = written_by_spark(on_volume, files)
+    assert report.error is not None
+    assert "left no _SUCCESS" in report.error.message
+    assert "'part-0.parquet'" in report.error.message
+    assert on_volume.nothing_committed()
+
+
+def test_parts_below_a_folder_of_a_job_that_ended_well_and_files_of_others_are_committed(on_volume: Pod) -> None:
+    files = {"a/_SUCCESS": b"{}", "a/year=1/part-0": b"1", "summary.json": b"{}"}
+    assert written_by_spark(on_volume, files).state == "succeeded"
+    assert set(on_volume.bench.files()) == {"a/year=1/part-0", "summary.json"}
