@@ -192,3 +192,13 @@ def test_spark_counts_rows_on_executors_of_its_own(
     assert "counted 100000 on 2" in team_namespace.logs("driver")
     # The driver has ended them.
     assert team_namespace.pods() == ["driver"]
+
+
+def test_the_airflow_image_runs_for_any_user(team_namespace: Team, airflow_image: str) -> None:
+    script = (
+        'python -c "import airflow_ops, airflow.providers.cncf.kubernetes" && airflow version && airflow providers list'
+    )
+    base = {"command": ["sh", "-c", script]}
+    team_namespace.run("airflow", airflow_image, base=base, securityContext={"runAsUser": 4321})
+    team_namespace.wait("airflow", seconds=300)
+    assert "apache-airflow-providers-cncf-kubernetes" in team_namespace.logs("airflow")
