@@ -149,7 +149,6 @@ class ExecutionEnvironmentOperator(DataTask, KubernetesPodOperator):
             self.log.info("%s", line)
         ending.note_assets(context, self.outlets, resolution)
         note_output(self, task.layer, resolution, context)
-        note_output(self, task.layer, resolution, context)
         super().post_execute(context, result)
 
     def on_kill(self) -> None:
