@@ -16,7 +16,7 @@ from datalayer.handoff.context import JOURNAL_VARIABLE, OUT_VARIABLE
 from datalayer.handoff.task import open_task
 from spark_env.alluxio import reads_alluxio
 from spark_env.committer import make_room
-from spark_env.conf import launch_conf
+from spark_env.conf import OUTPUT_PREFIX, launch_conf
 from spark_env.kubernetes import PROPERTIES, as_properties, data_conf, submit_command
 from spark_env.session import class_path, task_conf
 
@@ -82,7 +82,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         keys = keys_of(os.environ)
     except DataLayerError as error:
         sys.exit(f"{type(error).__name__}: {error}")
-    make_room(Path(os.environ[OUT_VARIABLE]))
+    # On a tier of objects Spark writes elsewhere, and the folder stays for whatever the application leaves in it besides.
+    if any(value.startswith("file:") for name, value in settings.items() if name.startswith(OUTPUT_PREFIX)):
+        make_room(Path(os.environ[OUT_VARIABLE]))
     # Beside the journal, in the work folder that only this user can read.
     properties = Path(os.environ[JOURNAL_VARIABLE]).with_name(PROPERTIES)
     properties.write_text(as_properties(settings), encoding="ascii")
