@@ -55,8 +55,10 @@ def begin_attempt(
             attempt=number,
         )
     folder = layout.attempt_path(key, number)
+    claim_path = f"{folder}/{layout.CLAIM}"
     for store in () if resumed else dict.fromkeys((layer.data, layer.home)):
-        store.delete(info.path for info in list(store.list(folder)) if info.path != f"{folder}/{layout.CLAIM}")
+        if not store.holds_only(folder, claim_path):
+            store.delete(info.path for info in list(store.list(folder)) if info.path != claim_path)
     return publisher.attach(key, claim, inputs=lineage, producer=producer)
 
 

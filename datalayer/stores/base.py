@@ -245,6 +245,13 @@ class Store(ABC):
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield every object below the folder ``prefix`` (``""`` for all), in no promised order. A folder that is not there is empty."""
 
+    def holds_only(self, prefix: str, path: str) -> bool:
+        """Return whether nothing lies below the folder ``prefix`` but the object ``path``, which may be missing.
+
+        A store may know a cheaper way than to list: no is said wherever that is not sure.
+        """
+        return all(info.path == path for info in self.list(prefix))
+
     @abstractmethod
     def children(self, prefix: str) -> tuple[builtins.list[str], builtins.list[ObjectInfo]]:
         """Return one level of the folder ``prefix``: the names of its folders, sorted, and its objects, sorted by path."""

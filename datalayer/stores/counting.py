@@ -158,6 +158,10 @@ class CountingStore(WrappingStore):
         self.count("list")
         return self.inner.list(prefix)
 
+    def holds_only(self, prefix: str, path: str) -> bool:
+        self.count("list")
+        return self.inner.holds_only(prefix, path)
+
     def children(self, prefix: str) -> tuple[builtins.list[str], builtins.list[ObjectInfo]]:
         self.count("list")
         return self.inner.children(prefix)

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from datalayer.addresses.layout import check_object_path
-from datalayer.errors import ConfigError, PreconditionFailedError, VerificationError
+from datalayer.errors import ConfigError, PreconditionFailedError, StoreError, VerificationError
 from datalayer.stores.base import ObjectInfo, Store, StoreWriter, Tier, check_small
 from datalayer.stores.paths import check_new_path, check_path, check_prefix
 from datalayer.stores.s3_clients import S3Clients
@@ -227,6 +227,19 @@ class S3Store(Store):
         skip = len(self._key(""))
         found = list_keys(self.client, self._clients.bucket, start, self.location(prefix), self.tier)
         return (info._replace(path=info.path[skip:]) for info in found if isinstance(info, ObjectInfo))
+
+    def holds_only(self, prefix: str, path: str) -> bool:
+        # obstore may spell what it finds otherwise than it is, or fail on it, but it passes over nothing; and it is loaded in a tenth of the time
+        # that boto3 takes, which many a job has no need of.
+        key = self._key(check_path(path))
+        start = self._start(prefix)
+        try:
+            found: builtins.list[Any] = self._call(
+                prefix, lambda: next(iter(self._obstore.list(start, chunk_size=2)), [])
+            )
+        except StoreError:
+            return False
+        return all(one["path"] == key for one in found)
 
     def children(self, prefix: str) -> tuple[builtins.list[str], builtins.list[ObjectInfo]]:
         start = self._start(prefix)

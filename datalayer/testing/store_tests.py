@@ -333,6 +333,19 @@ class StoreTests(WriterTests, RangeTests):
         assert list(store.list("nothing")) == []
         assert {info.path: facts(info) for info in store.list("")} == {path: facts(info) for path, info in put.items()}
 
+    def test_a_folder_holds_only_what_it_holds(self, store: Store) -> None:
+        assert store.holds_only("a/1", "a/1/claim")
+        store.put("a/10/x", b"")
+        store.put("a/1/claim", b"")
+        assert store.holds_only("a/1", "a/1/claim")
+        assert not store.holds_only("a/1", "a/1/other")
+        assert not store.holds_only("a", "a/1/claim")
+        for name in ("a/1/A", "a/1/deep/x", "a/1/z"):
+            store.put(name, b"")
+            assert not store.holds_only("a/1", "a/1/claim")
+            store.delete([name])
+        assert store.holds_only("a/1", "a/1/claim")
+
     def test_a_listing_agrees_with_what_was_just_written(self, store: Store) -> None:
         for number in range(20):
             store.put(f"a/{number}", b"1")

@@ -293,3 +293,15 @@ def test_memory_does_not_grow_with_the_object(versitygw: S3Server, size: int) ->
     assert both < 200 << 20
     assert versitygw.folder is not None
     (versitygw.folder / root.removeprefix("s3://") / "large").unlink()
+
+
+def test_a_folder_with_what_strangers_put_there_does_not_pass_for_empty(moto: S3Server) -> None:
+    store = s3_store(moto)
+    store.put("a/claim", b"")
+    bucket = store.root.authority
+    # Both a folder's marker of Hadoop's, and what has no name, hold no bytes of an output.
+    for key in ("root/a//x", "root/a/../x", "root/a/claim/x", "root/a/x%2Fy", "root/a/deep/x"):
+        assert store.holds_only("a", "a/claim"), key
+        store.client.put_object(Bucket=bucket, Key=key, Body=b"")
+        assert not store.holds_only("a", "a/claim"), key
+        store.client.delete_object(Bucket=bucket, Key=key)
