@@ -6,12 +6,14 @@ page that is known here; then it leads to the task instance's XComs, where the a
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import attrs
 from airflow.sdk import BaseOperatorLink
+from airflow.sdk.exceptions import AirflowRuntimeError
 
 from datalayer.config import TierConfig
 from datalayer.stores.base import Tier
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
     from datalayer.layer import DataLayer
     from datalayer.resolve.resolution import Resolution
+
+_log = logging.getLogger("airflow.task.datalayer")
 
 PLACES = "datalayer_output"
 """The XCom with the address and the place of each output."""
@@ -56,9 +60,12 @@ def note_output(operator: Any, layer: DataLayer, resolution: Resolution, context
     places = {name: str(resolution[name].original().location) for name in sorted(resolution)}
     uris = {name: resolution[name].uri for name in places}
     instance: Any = context["ti"]
-    instance.xcom_push(
-        key=PLACES, value={"key": str(resolution.key), "attempt": resolution.attempt, "uris": uris, "places": places}
-    )
+    value = {"key": str(resolution.key), "attempt": resolution.attempt, "uris": uris, "places": places}
+    try:
+        instance.xcom_push(key=PLACES, value=value)
+    except AirflowRuntimeError as error:
+        # Airflow's client puts ids into URLs as they are, so that a task of the DAG ".." can push nothing. Its outputs are committed all the same.
+        _log.warning("where the outputs of %s lie could not be pushed to XCom: %s", resolution.key, error)
     operator.output_page = console_page(layer, resolution) or _xcoms_page(instance)
 
 

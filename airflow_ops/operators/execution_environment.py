@@ -126,6 +126,8 @@ class ExecutionEnvironmentOperator(DataTask, KubernetesPodOperator):
 
     def execute(self, context: Context) -> Any:
         """Run the job, in a pod or as a process of this worker."""
+        if self._killed:
+            raise AirflowException(f"task {self.task_id!r} was told to end before its job was started")
         if self._launcher == "process":
             self._report = run_process(self, self._task, self._settings)
             return None
@@ -338,6 +340,10 @@ class ExecutionEnvironmentOperator(DataTask, KubernetesPodOperator):
                 "cluster: add cmds=[…], which also holds in a pod"
             )
         return [mapped(part, found.process_folders) for part in command]
+
+    def process_context(self, context: TaskContext) -> TaskContext:
+        """Return what the job is told by the launcher ``process``."""
+        return context
 
     # ------------------------------------------------------------------ inner steps
 

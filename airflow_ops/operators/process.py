@@ -34,7 +34,7 @@ def run_process(operator: Any, task: Prepared, found: Settings) -> TaskReport:
     except DataLayerError as error:
         raise ending.as_airflow(error) from error
     operator.log.info("Running as a process of this worker: %s", " ".join(command))
-    result = run(task.context, command, layer=task.layer, environment=environment)
+    result = run(operator.process_context(task.context), command, layer=task.layer, environment=environment)
     if result.report.state != "succeeded" and result.report.digest is None:
         raise ending.failure(task, result.report)
     if result.report.state != "succeeded":

@@ -37,6 +37,7 @@ from spark_env.kubernetes import DRIVER_LABEL, PROPERTIES, SparkOnPods, executor
 if TYPE_CHECKING:
     from airflow_ops.enriching import Prepared
     from airflow_ops.settings import Settings
+    from datalayer.handoff.context import TaskContext
 
 
 class SparkExecutionEnvironmentOperator(ExecutionEnvironmentOperator):
@@ -112,6 +113,11 @@ class SparkExecutionEnvironmentOperator(ExecutionEnvironmentOperator):
             told += ["--conf", f"{name}={value}"]
         arguments = [mapped(one, found.process_folders) for one in self.application_args]
         return [sys.executable, "-m", "spark_env.submit", *told, application, *arguments]
+
+    def process_context(self, context: TaskContext) -> TaskContext:
+        """Return the context with every input in place, as Spark reads it in a pod."""
+        inputs = {alias: msgspec.structs.replace(spec, access="in-place") for alias, spec in context.inputs.items()}
+        return msgspec.structs.replace(context, inputs=inputs)
 
     def cleanup(self, pod: k8s.V1Pod, remote_pod: k8s.V1Pod | None, *told: Any, **more: Any) -> None:
         """As for any job; and executors that a driver left behind go with it."""
