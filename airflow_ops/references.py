@@ -111,7 +111,14 @@ _TEXTS = ("dag_id", "team", "run", "runs", "key")
 
 
 def _rendered(value: Any, task: Any, context: Context) -> Any:
-    return value if value is None else task.render_template(value, context)
+    return None if value is None else _plain(task.render_template(value, context))
+
+
+def _plain(value: Any) -> Any:
+    """Return a rendered value as text. Where a DAG renders templates to objects, a date may come of one."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return run_segment(value) if isinstance(value, datetime) else str(value)
 
 
 @dataclass(frozen=True)

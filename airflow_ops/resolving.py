@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_ops.inputs import Declared, is_own_run
 from airflow_ops.reading import is_mapped, map_indexes_of, taking_part
+from datalayer.addresses.encoding import decode_component
 from datalayer.addresses.keys import TaskKey
-from datalayer.addresses.runs import run_from_person
+from datalayer.addresses.runs import LATEST, run_from_person
 from datalayer.errors import ConfigError, InvalidKeyError, NotPublishedError
 from datalayer.handoff.context import InputSpec, Pin
 
@@ -149,6 +150,12 @@ class _Finder:
         return self._run(self._own.run if reference.run is None else run_from_person(reference.run))
 
     def _address(self, text: str) -> Found:
+        parts = text.split("/")
+        if len(parts) == 5 and parts[-1] == LATEST:
+            team, dag_id, task_id = map(decode_component, parts[1:4])
+            self._task = (team, dag_id, task_id)
+            self._reference = replace(self._reference, latest=True)
+            return self._newest()
         key = TaskKey.parse(text)
         self._task = (key.team, key.dag_id, key.task_id)
         runs = None if self._reference.runs is None else [run_from_person(one) for one in self._reference.runs]
@@ -158,9 +165,9 @@ class _Finder:
                 runs is not None,
                 False,
             )
-        parts = [self._run(run) for run in runs or [key.run]]
-        found = [one for part in parts for one in part.resolutions]
-        return Found(found, runs is not None, any(part.by_index for part in parts))
+        each = [self._run(run) for run in runs or [key.run]]
+        found = [one for part in each for one in part.resolutions]
+        return Found(found, runs is not None, any(part.by_index for part in each))
 
     def _in_own_run(self) -> Found:
         """Return the upstream of this very run: Airflow knows whether it is mapped, and into how many."""

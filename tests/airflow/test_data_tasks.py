@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from datalayer import DataLayer, NotPublishedError, RunId, TaskKey
-from datalayer.config import Config
+from datalayer.addresses.location import Location
+from datalayer.config import Config, Connection
+from datalayer.stores.base import Tier
+from datalayer.stores.s3 import S3Store
 from tests.airflow.dag_test import DagTest, Ran, dag_test_process
 from tests.services.s3server import S3Server
 
@@ -186,7 +189,7 @@ with DAG("raises", schedule=None, start_date=START):
 
 def test_a_function_that_returns_nothing_publishes_nothing(airflow: DagTest, layer: DataLayer) -> None:
     source = """
-with DAG("sink", schedule=None, start_date=START):
+with DAG("sink", schedule=None, start_date=START, default_args={"retries": 2, "retry_delay": 0}):
     @task
     def sink(): ...
     @task
@@ -196,6 +199,7 @@ with DAG("sink", schedule=None, start_date=START):
 """
     ran = airflow.run(source, "sink")
     assert ran.states() == {"sink": "success", "reader": "failed"}
+    assert ran.tasks["reader"]["tries"] == 1
     assert "input 'it': /aviation/sink/sink/20261123T080000Z has not been published" in ran.log
 
 
@@ -264,6 +268,7 @@ with DAG("other", schedule=None, start_date=START):
 """
 
 READER = """
+from airflow_ops.references import OutputReference
 with DAG("reader", schedule=None, start_date=START, default_args={{"retries": {retries}, "retry_delay": 0}}):
     @task
     def read(it={reference}, ti=None):
@@ -298,6 +303,8 @@ def what_was_read(layer: DataLayer) -> Any:
         ('task_output("other", "load", last=2)', ["23", "22"]),
         ('task_output("other", "load", last=9)', ["23", "22", "21"]),
         ('task_output("other", "load", latest=True)', ["24"]),
+        ('input_of(OutputReference(task_id="load", key="/aviation/other/load/20261122T080000Z"))', ["22"]),
+        ('input_of(OutputReference(task_id="load", key="/aviation/other/load/latest"))', ["24"]),
         ('task_output("other", "gone", optional=True)', [None]),
         ('task_output("other", "gone", last=3, optional=True)', []),
     ],
@@ -437,6 +444,50 @@ with DAG("stock", schedule=None, start_date=START):
     assert layer.resolve(key("stock", "add"))["default"].read_bytes("data.json") == b"14"
     kinds = [layer.resolve(key("stock", name))["default"].output.kind for name in ("there", "copied")]
     assert kinds == ["reference", "files"]
+
+
+def test_files_of_a_bucket_are_published_with_a_connection_of_their_own(
+    airflow: DagTest, layer: DataLayer, versitygw: S3Server
+) -> None:
+    bucket, root = versitygw.new_bucket(), versitygw.root
+    extra = {"endpoint_url": versitygw.endpoint, "region_name": versitygw.region}
+    login = {"login": root.access_key, "password": root.secret_key}
+    connection = json.dumps({"conn_type": "aws", **login, "extra": extra})
+    place = Connection(
+        endpoint=versitygw.endpoint,
+        region=versitygw.region,
+        access_key_id=root.access_key,
+        secret_access_key=root.secret_key,
+    )
+    store = S3Store(Location("s3", bucket), tier=Tier.COLD, connection=place)
+    store.put("day/a.txt", b"a")
+    store.put("day/more/b.txt", b"b")
+    source = f"""
+with DAG("published", schedule=None, start_date=START):
+    publish_output("s3://{bucket}/day", task_id="folder", aws_conn_id="raw")
+    publish_output("s3://{bucket}/", task_id="bucket", aws_conn_id="raw")
+    publish_output("s3://{bucket}/day/more/b.txt", task_id="object", output="one", aws_conn_id="raw")
+    publish_output("s3://{bucket}/nothing/", task_id="nothing", aws_conn_id="raw")
+"""
+    ran = airflow.run(source, "published", environment={"AIRFLOW_CONN_RAW": connection})
+    assert ran.states() == {"folder": "success", "bucket": "success", "object": "success", "nothing": "failed"}, ran.log
+    found = {name: layer.resolve(key("published", name)) for name in ("folder", "bucket", "object")}
+    assert dict(found["folder"]["default"].read_many()) == {"a.txt": b"a", "more/b.txt": b"b"}
+    assert dict(found["bucket"]["default"].read_many()) == {"day/a.txt": b"a", "day/more/b.txt": b"b"}
+    assert dict(found["object"]["one"].read_many()) == {"b.txt": b"b"}
+
+
+def test_a_coroutine_and_a_dag_that_renders_objects(airflow: DagTest, layer: DataLayer) -> None:
+    days(airflow, 21)
+    source = """
+with DAG("objects", schedule=None, start_date=START, render_template_as_native_obj=True):
+    @task
+    async def read(it=task_output("other", "load", run="{{ logical_date.subtract(days=2) }}")):
+        return it.read_bytes("data.txt").decode()
+    read()
+"""
+    succeeded(airflow.run(source, "objects"))
+    assert layer.resolve(key("objects", "read"))["default"].read_bytes("data.txt") == b"21"
 
 
 def test_the_hook_reads_and_publishes(airflow: DagTest, layer: DataLayer) -> None:
