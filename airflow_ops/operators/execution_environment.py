@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from kubernetes.client import models as k8s
 
+    from datalayer.handoff.context import TaskContext
     from datalayer.handoff.report import Delivered, TaskReport
     from datalayer.resolve.resolution import Resolution
 
