@@ -39,6 +39,8 @@ _TOKEN_VOLUME = "datalayer-token"  # noqa: S105  # a volume's name
 _READY = f"{FOLDER}/ready"
 # Preparing may copy for hours; what bounds it is whoever waits for the pod.
 _PROBES = 7 * 24 * 3600
+_PROBE = 30
+"""Seconds for which one probe waits."""
 
 
 class PodParts(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,9 +150,12 @@ class PodParts(msgspec.Struct, frozen=True, kw_only=True):
             ],
             env_from=credentials,
             volume_mounts=mounts,
-            # The user's container starts when its inputs are there.
+            # The user's container starts when its inputs are there. A look once a second would cost a second: this one waits by itself.
             startup_probe=k8s.V1Probe(
-                _exec=k8s.V1ExecAction(command=["test", "-e", _READY]), period_seconds=1, failure_threshold=_PROBES
+                _exec=k8s.V1ExecAction(command=["sh", "-c", f"until [ -e {_READY} ]; do sleep 0.1; done"]),
+                period_seconds=1,
+                timeout_seconds=_PROBE,
+                failure_threshold=_PROBES // _PROBE,
             ),
             # A namespace with a quota refuses containers that say nothing.
             resources=k8s.V1ResourceRequirements(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.operating import Place, Tasks, task_process
 from tests.services.alluxio import AlluxioServer
 from tests.services.kubernetes.client import Cluster, Team, local_cluster, named_cluster
 from tests.services.kubernetes.cluster import used
@@ -91,3 +92,20 @@ def team_namespace(cluster: Cluster, cluster_s3: S3Server) -> Iterator[Team]:
     }
     with cluster.team(secret=keys) as team:
         yield team
+
+
+@pytest.fixture(scope="session")
+def tasks() -> Iterator[Tasks]:
+    """A process that runs single tasks of Airflow."""
+    with task_process() as running:
+        yield running
+
+
+@pytest.fixture
+def place(
+    team_namespace: Team, cluster_s3: S3Server, job_image: str, shell_image: str, tmp_path: Path
+) -> Iterator[Place]:
+    """A team on the cluster whose tasks run under the design s3-direct."""
+    found = Place(team_namespace, cluster_s3, tmp_path / "datalayer.toml")
+    found.use("s3-direct")
+    yield found
