@@ -122,9 +122,11 @@ class Bench:
             "env": [*own, *_environment({"DATALAYER_INTERNAL_POD_CONTAINER": "base", **context_environment(context)})],
             "envFrom": secret,
             "volumeMounts": [*mounts, {"name": "datalayer-token", "mountPath": _TOKEN, "readOnly": True}],
+            # A look once a second would cost a second: this one waits by itself.
             "startupProbe": {
-                "exec": {"command": ["test", "-e", f"{FOLDER}/ready"]},
+                "exec": {"command": ["sh", "-c", f"until [ -e {FOLDER}/ready ]; do sleep 0.1; done"]},
                 "periodSeconds": 1,
+                "timeoutSeconds": 30,
                 "failureThreshold": 600,
             },
             **self.committer,
