@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-import typer
+if TYPE_CHECKING:
+    import typer
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,6 +25,13 @@ def pod() -> None:
 
     Exit codes are those of [b]run[/b]. The report is the container's termination message.
     """
+    import typer
+
+    raise typer.Exit(be_committer())
+
+
+def be_committer() -> int:
+    """Do what :func:`pod` says, and return the exit code."""
     from datalayer.handoff.pod import run_pod
 
-    raise typer.Exit(run_pod(os.environ).exit_code)
+    return run_pod(os.environ).exit_code
