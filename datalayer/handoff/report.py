@@ -72,7 +72,7 @@ class TaskReport(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     version: str = wire.VERSION
     state: Literal["succeeded", "failed", "terminated"]
-    """``succeeded``: the outputs are committed and delivered."""
+    """``succeeded``: the outputs are committed, and delivered where that is not left to others."""
     key: str
     exit_code: int
     """What the wrapper ended with."""
