@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 import os
 import signal
 import time
@@ -16,6 +19,7 @@ from datalayer.handoff.context import InputSpec
 from tests.cluster.pods import COMMITTER, FOLDER, GROUP, SHELL, Bench, config
 from tests.services.alluxio import AlluxioServer
 from tests.services.kubernetes.client import Team
+from tests.services.kubernetes.images import IMAGES
 from tests.services.s3server import S3Server
 
 WRITE = "echo made > $DATALAYER_OUT/default/made.txt"
@@ -238,3 +242,22 @@ def test_a_base_that_cannot_be_started_is_told_apart(bench: Bench) -> None:
     assert report.error is not None
     assert "/no/such/program" in report.error.message
     assert not bench.committed("job")
+
+
+def test_the_pod_of_the_docs(bench: Bench) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "job-contract.md").read_text()
+    text = page.split("```yaml\n")[1].split("```")[0]
+    pod = json.loads(bench.team.kubectl("create", "--dry-run=client", "-o", "json", "-f", "-", stdin=text))
+    bench.publish("words", {"list.txt": b"one\nthree\nten\n"})
+    context = bench.context("longest", {"words": InputSpec()})
+    (committer,), (base,) = pod["spec"]["initContainers"], pod["spec"]["containers"]
+    packed = base64.b64encode(gzip.compress(context.encode())).decode()
+    assert committer["env"][0] == {"name": "DATALAYER_INTERNAL_CONTEXT_0", "value": "…"}
+    committer["env"][0]["value"] = packed
+    for container, image in ((committer, "job"), (base, "shell")):
+        container |= {"image": IMAGES[image].tag, "imagePullPolicy": "IfNotPresent"}
+    longest = "awk 'length > n { n = length; word = $0 } END { print word }' $DATALAYER_IN/words/default/list.txt"
+    base["command"] = ["sh", "-euc", f"{longest} > $DATALAYER_OUT/default/longest.txt"]
+    bench.team.apply(pod)
+    assert bench.report("longest").state == "succeeded"
+    assert bench.files("longest") == {"longest.txt": b"three\n"}
