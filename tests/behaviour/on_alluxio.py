@@ -14,6 +14,8 @@ from tests.services.alluxio import AlluxioFolder
 from tests.services.faultproxy import FaultProxy
 from tests.services.s3server import S3Server
 
+_WARM_SECONDS = 120
+
 
 @dataclass
 class OnAlluxio:
@@ -61,8 +63,10 @@ class OnAlluxio:
 
     def warm(self, output: ResolvedOutput, *names: str) -> None:
         """Read files until Alluxio holds all of them."""
+        deadline = time.monotonic() + _WARM_SECONDS
         for name in names or list(output.files):
-            while self.resident(output, name) < output.entry(name).length:
+            while (held := self.resident(output, name)) < output.entry(name).length:
+                assert time.monotonic() < deadline, f"Alluxio holds {held} bytes of {name}, and no more"
                 output.read_bytes(name)
                 time.sleep(0.3)
 
