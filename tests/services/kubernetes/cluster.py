@@ -38,7 +38,7 @@ def up(site: Site, say: Callable[[str], None] = lambda _: None, *, seconds: floa
     if is_ready(site):
         return
     programs()
-    deadline, told, seen = time.monotonic() + seconds, 0, False
+    deadline, told, seen, again = time.monotonic() + seconds, 0, False, 0.0
     with tempfile.TemporaryFile() as errors:
         while not is_ready(site):
             words = _log(site)
@@ -47,12 +47,14 @@ def up(site: Site, say: Callable[[str], None] = lambda _: None, *, seconds: floa
                 for line in words[told:]:
                     say(line)
                 told = max(told, len(words))
-            elif seen or time.monotonic() > deadline:
+            elif seen:
                 errors.seek(0)
                 last = "\n".join([errors.read().decode(), *words[-20:]])
                 raise RuntimeError(f"the cluster ended before it was ready (logs: {site.folder}/log):\n{last}")
-            else:
+            elif time.monotonic() > again:
                 _spawn(site, errors.fileno())
+                # By then it holds the lock, or will not: what held it, such as an end of the last cluster, is gone.
+                again = time.monotonic() + 10
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the cluster is not ready after {seconds:g} s; see {site.folder}/log")
             time.sleep(0.1)
@@ -65,10 +67,15 @@ def down(site: Site) -> bool:
 
     Returns:
         Whether one was running.
+
+    Raises:
+        RuntimeError: a process of the cluster cannot be ended, or something that it made not removed.
     """
-    was = running(site)
-    while was and running(site):
+    was, deadline = running(site), time.monotonic() + 60
+    while running(site):
         _kill(site)
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"a process of the cluster lives on, and holds {site.lock}: end it, then try again")
         time.sleep(0.05)
     with _locked(site.lock, fcntl.LOCK_EX):
         os.truncate(site.lock, 0)
@@ -143,7 +150,6 @@ def _spawn(site: Site, errors: int) -> None:
     site.lock.parent.mkdir(parents=True, exist_ok=True)
     command = ["setsid", "--fork", sys.executable, "-m", "tests.services.kubernetes.node", "enter", str(site.number)]
     subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, check=True)
-    time.sleep(0.5)
 
 
 def _kill(site: Site) -> None:
