@@ -66,7 +66,8 @@ def sweep_pods(client: CoreV1Api, namespace: str, after: timedelta = AFTER) -> i
     def orphaned(pod: V1Pod) -> bool:
         if pod.status.phase in ENDED:
             ends = [one.state.terminated for one in pod.status.container_statuses or [] if one.state.terminated]
-            return now - max((end.finished_at for end in ends), default=pod.metadata.creation_timestamp) > after
+            last: datetime = max((end.finished_at for end in ends), default=pod.metadata.creation_timestamp)
+            return now - last > after
         told = pod.metadata.annotations or {}
         key, attempt = told.get("datalayer/key"), told.get("datalayer/attempt", "")
         if key is None or not attempt.isdigit() or now - pod.metadata.creation_timestamp < after:

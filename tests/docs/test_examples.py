@@ -1,7 +1,8 @@
 """Every example in README and docs runs: the blocks of one page in order, in one folder of their own, as a reader would type them.
 
 Blocks marked ``sh``, ``python`` and ``toml`` count. A ``toml`` block becomes ``datalayer.toml``. A comment before a block changes that:
-``<!-- not run: reason -->`` skips it, ``<!-- file: name -->`` writes it to a file instead.
+``<!-- not run: reason -->`` skips it, ``<!-- file: name -->`` writes it to a file instead. Home is that folder, too, so that files in
+``airflow/dags`` are DAG files: Airflow parses them all at the end of the page.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("**/*.md"), *(ROOT / "examples").glob("**/*.md")])
 
 _BLOCK = re.compile(
-    r"(?:<!-- (?P<order>not run|file): (?P<detail>[^\n]*?) -->\n+)?^```(?P<language>sh|python|toml|json|go|sql)\n(?P<text>.*?)^```$",
+    r"(?:<!-- (?P<order>not run|file): (?P<detail>[^\n]*?) -->\n+)?^```(?P<language>sh|python|toml|json|go|sql|ini|yaml)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -45,6 +46,15 @@ def blocks(page: Path) -> list[Block]:
     ]
 
 
+PARSE = """
+import sys
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag("airflow/dags")
+print(sorted(bag.dags), bag.import_errors)
+sys.exit(1 if bag.import_errors or not bag.dags else 0)
+"""
+
+
 def run(block: Block, folder: Path, where: str) -> None:
     if block.order == "file":
         target = folder / str(block.detail)
@@ -57,16 +67,20 @@ def run(block: Block, folder: Path, where: str) -> None:
     command = {"python": [sys.executable, "-W", "error", "-c"], "sh": ["bash", "-euo", "pipefail", "-c"]}[
         block.language
     ]
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("DATALAYER_", "AWS_"))}
+    execute([*command, block.text], folder, where)
+
+
+def execute(command: list[str], folder: Path, where: str) -> None:
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "DATALAYER_", "AWS_"))
+    }
     environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
     environ["HOME"] = str(folder)
     if "DATALAYER_CACHE" in os.environ:
         environ["DATALAYER_CACHE"] = os.environ["DATALAYER_CACHE"]
-    done = subprocess.run(
-        [*command, block.text], cwd=folder, env=environ, capture_output=True, text=True, timeout=300, check=False
-    )
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
-        pytest.fail(f"{where}: exit code {done.returncode}\n{block.text}\n{done.stdout}{done.stderr}", pytrace=False)
+        pytest.fail(f"{where}: exit code {done.returncode}\n{command[-1]}\n{done.stdout}{done.stderr}", pytrace=False)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -77,6 +91,8 @@ def test_the_examples_of_a_page_run(page: Path, tmp_path: Path) -> None:
             continue
         if block.language in {"python", "sh", "toml"} or block.order == "file":
             run(block, tmp_path, f"{page.relative_to(ROOT)}:{block.line}")
+    if (tmp_path / "airflow" / "dags").is_dir():
+        execute([sys.executable, "-c", PARSE], tmp_path, f"{page.relative_to(ROOT)}: its DAG files")
 
 
 def test_the_readme_has_examples_that_run() -> None:
