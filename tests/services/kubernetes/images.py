@@ -180,11 +180,21 @@ def _python_context(folder: Path, debian: str) -> Path:
 def _load(engine: Engine, site: Site, tags: list[str]) -> None:
     """Hand images from the engine to the node, with no file in between."""
     environment = {**os.environ, **engine.environment}
-    load = ["ctr", "--address", str(site.socket), "--namespace", "k8s.io", "images", "import", "-"]
+    load = [*_ctr(site), "import", "-"]
     with subprocess.Popen(["docker", "save", *tags], env=environment, stdout=subprocess.PIPE) as save:
         done = subprocess.run(load, stdin=save.stdout, capture_output=True, text=True, check=False)
     if save.returncode or done.returncode:
         raise RuntimeError(f"{' '.join(tags)} could not be loaded: {done.stdout}{done.stderr}")
+    # What these tags stood for before is known to the node by its digest alone, and would stay for ever.
+    listed = subprocess.run([*_ctr(site), "list"], capture_output=True, text=True, check=True).stdout.splitlines()[1:]
+    known = [(name, digest) for name, _, digest, *_ in map(str.split, listed)]
+    named = {digest for name, digest in known if not name.startswith("sha256:")}
+    if stale := [name for name, digest in known if digest not in named]:
+        subprocess.run([*_ctr(site), "remove", *stale], capture_output=True, check=True)
+
+
+def _ctr(site: Site) -> list[str]:
+    return ["ctr", "--address", str(site.socket), "--namespace", "k8s.io", "images"]
 
 
 def _files(source: Path) -> list[Path]:
