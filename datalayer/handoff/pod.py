@@ -95,9 +95,10 @@ def run_pod(
         story.ended_before(report)
     else:
         report = TaskReport(state="failed", key=_UNKNOWN_KEY, exit_code=1)
-        _Pod(environ, engine or Engine(), WorkFolder(folder), pod, story, report).run()
+        started = _Pod(environ, engine or Engine(), WorkFolder(folder), pod, story, report)
+        started.run()
         story.ended(report)
-        if folder.is_dir():
+        if folder.is_dir() and not started.may_go_on:
             _leave(report, done, story)
     leave_short(report, termination_log)
     return report
@@ -122,22 +123,31 @@ class _Pod:
         self._story = story
         self._report = report
         self._marker = folder.root / "ready"
+        self._resumed = self._marker.exists()
         self._bell = Bell()
 
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the job is still at work, and another start of the committer may do what this one could not."""
+        error = self._report.error
+        return self._resumed and self._report.command_exit_code is None and error is not None and error.retryable
+
     def run(self) -> None:
+        """Do all of it; the report says what came of it."""
         with Signals() as signals:
             carry_out(self._report, lambda: self._work(signals))
             signals.finish()
 
     def _work(self, signals: Signals) -> None:
-        resumed = self._marker.exists()
+        resumed = self._resumed
         if resumed:
             # The job may be at work, or may have ended meanwhile: from the first moment on a signal is the bell.
             signals.answer(self._bell.ring)
         context = self._read_context(resumed=resumed)
         pod = self._pod or OwnPod.from_environment(self._environ)
         self._story.begun(context, pod, resumed=resumed)
-        status = first_look(pod)
+        # Once the job is at work, a server that does not answer just now is no reason to give it up.
+        status = None if resumed else first_look(pod)
         self._prepare_folder(resumed=resumed)
         layer = layer_for(context)
         Steps(
@@ -146,7 +156,7 @@ class _Pod:
             report=self._report,
             signals=signals,
             folder=self._folder,
-            job=lambda _folder: self._wait(signals, pod, status, resumed=resumed),
+            job=lambda _folder: self._wait(signals, pod, status),
             delivers=False,
             resumed=resumed,
             opened=self._open,
@@ -197,8 +207,8 @@ class _Pod:
             raise _no_room(error, folder.root) from error
         self._story.ready(pinned)
 
-    def _wait(self, signals: Signals, pod: OwnPod, status: PodStatus, *, resumed: bool) -> None:
-        end = wait_for_end(pod, self._bell, status, resumed=resumed, say=self._story.say)
+    def _wait(self, signals: Signals, pod: OwnPod, status: PodStatus | None) -> None:
+        end = wait_for_end(pod, self._bell, status, self._story.say)
         self._report.command_exit_code = end.exit_code
         self._story.job_ended(end)
         check_end(end, self._environ.get(CONTAINER_VARIABLE, "base"))

@@ -9,6 +9,7 @@ after it, or a deletion or another reason that shows.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -35,6 +36,7 @@ _UNSURE_PAUSE = 2.0
 _OTHERS_PAUSE = 3.0
 """Seconds: other containers may hold the bell back for as long as they like."""
 _IDLE_PAUSE = 60.0
+_UNKNOWN_GRACE = 3600.0
 _MARGIN = 10.0
 """Seconds of the pod's grace that are left for saying that nothing was committed."""
 _KILLED = 128 + signal.SIGKILL
@@ -61,7 +63,7 @@ class Bell:
         return True
 
 
-def first_look(pod: OwnPod, bell: Bell | None = None) -> PodStatus:
+def first_look(pod: OwnPod) -> PodStatus:
     """Return the pod's status, before the job begins: what could not be read then cannot be read at the end.
 
     Raises:
@@ -76,23 +78,21 @@ def first_look(pod: OwnPod, bell: Bell | None = None) -> PodStatus:
         except PodStatusUnknownError:
             if time.monotonic() > until:
                 raise
-            (bell or Bell()).wait(pause)
+            time.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
         else:
             _refuse_if_ending(status)
             return status
 
 
-def wait_for_end(
-    pod: OwnPod, bell: Bell, first: PodStatus, *, resumed: bool, say: Callable[[str], None]
-) -> ContainerEnd:
+def wait_for_end(pod: OwnPod, bell: Bell, first: PodStatus | None, say: Callable[[str], None]) -> ContainerEnd:
     """Wait until the job's container has ended, and return how, where that is the job's own doing.
 
     Args:
         pod: The pod.
         bell: Rung when the job may have ended.
-        first: The pod's status when the job was let start, or when it was looked at anew.
-        resumed: Whether the bell may have rung before this process could hear it.
+        first: The pod's status before the job was let start. None where that was another process's doing: then the bell may have rung before
+            this one could hear it.
         say: Told in a person's words what holds things up.
 
     Raises:
@@ -100,33 +100,37 @@ def wait_for_end(
         PodStatusUnknownError: The API server could not be asked for as long as the pod's grace lasts.
         HandoffError: It refuses to say.
     """
-    calm = _OTHERS_PAUSE if first.others else _IDLE_PAUSE
-    pause = min(calm, _UNSURE_PAUSE) if resumed else calm
     rung = silent = None
-    status: PodStatus | None = first if resumed else None
+    known = first
+    pause = 0.0 if first is None else _calm(first)
     while True:
-        if status is not None:
-            _refuse_if_ending(status)
-            if status.end is not None:
-                return status.end
         if bell.wait(pause):
             rung, pause = time.monotonic(), _SHORTEST_PAUSE
+        elif rung is None:
+            # Sure only after some looks that a bell that was rung before would have shown.
+            pause = min(max(2 * pause, _UNSURE_PAUSE), _calm(known))
         else:
-            pause = min(pause * 2, calm if rung is None else _LONGEST_PAUSE)
+            pause = min(2 * pause, _LONGEST_PAUSE)
         try:
-            status = pod.read(cached=rung is None)
-            silent = None
+            status = pod.read(cached=rung is None and known is not None)
         except PodStatusUnknownError as error:
-            status = None
-            if rung is None:
-                continue
             if silent is None:
                 silent = time.monotonic()
                 say(f"{error}. It is asked again, for as long as the pod may go on")
-            if time.monotonic() - silent > first.grace - _MARGIN:
+            passed = time.monotonic() - max(silent, rung or math.inf)
+            if passed > (known.grace if known else _UNKNOWN_GRACE) - _MARGIN:
                 raise PodStatusUnknownError(
-                    f"the job may have ended, and how could not be found out in {time.monotonic() - silent:.0f} s: {error}. Nothing was committed"
+                    f"the job may have ended, and how could not be found out in {passed:.0f} s: {error}. Nothing was committed"
                 ) from error
+            continue
+        known, silent = status, None
+        _refuse_if_ending(status)
+        if status.end is not None:
+            return status.end
+
+
+def _calm(status: PodStatus | None) -> float:
+    return _OTHERS_PAUSE if status is None or status.others else _IDLE_PAUSE
 
 
 def check_end(end: ContainerEnd, container: str) -> None:

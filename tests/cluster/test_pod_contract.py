@@ -49,7 +49,7 @@ def any_design(request: pytest.FixtureRequest, team_namespace: Team, cluster_s3:
         yield bench_of(request.param, team_namespace, cluster_s3, bucket)
         return
     alluxio: AlluxioServer = request.getfixturevalue("cluster_alluxio")
-    with alluxio.mount(bucket) as folder:
+    with alluxio.mount(bucket, "root") as folder:
         hot = {"url": folder.url, "proxy": folder.proxy}
         yield bench_of(request.param, team_namespace, cluster_s3, bucket, hot=hot)
 

@@ -19,16 +19,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from datalayer import NotPublishedError
+from datalayer import DataLayer, NotPublishedError
 from datalayer.addresses import layout
 from datalayer.handoff.attempts import begin_attempt
 from datalayer.handoff.context import AttemptRef, InputSpec, TaskContext, context_config
 from datalayer.handoff.journal import FileJournal, Record
 from datalayer.handoff.packing import context_environment
 from datalayer.handoff.report import TaskReport, decode_report
+from tests.behaviour.conftest import s3_config
 from tests.behaviour.environment import environment_of
 from tests.handoff.api_stand_in import ApiStandIn, ended_pod, running_pod
 from tests.handoff.conftest import ROOT, Bench, s3_bench
+from tests.services.faultproxy import Answer, Fault, FaultProxy
 from tests.services.s3server import S3Server
 
 PROCESS = Path(__file__).parent / "pod_process.py"
@@ -375,6 +377,47 @@ def test_killed_and_started_anew_after_the_job_ended_it_needs_no_signal(on_volum
     on_volume.start(context)
     assert on_volume.ended().state == "succeeded"
     assert "done its work before" in on_volume.said
+
+
+def test_started_anew_without_an_api_server_it_goes_on_waiting(on_volume: Pod) -> None:
+    context = on_volume.claimed(on_volume.bench.context())
+    on_volume.start(context)
+    on_volume.wait_ready()
+    assert on_volume.process is not None
+    on_volume.process.kill()
+    on_volume.process.communicate()
+    on_volume.api.trouble = 503
+    asked = len(on_volume.api.asked)
+    on_volume.start(context)
+    on_volume.api.wait_asked(asked + 2)
+    on_volume.write()
+    on_volume.api.pod, on_volume.api.trouble = ended_pod(), None
+    on_volume.bell()
+    assert on_volume.ended().state == "succeeded"
+
+
+def test_started_anew_while_its_store_is_away_it_leaves_the_job_to_the_next_start(
+    versitygw: S3Server, fault_proxy: FaultProxy, tmp_path: Path
+) -> None:
+    made = s3_config(versitygw, versitygw.new_bucket(), fault_proxy.endpoint, deadline=5, timeout=1)
+    pod = Pod(Bench(DataLayer(made), tmp_path / "work"), tmp_path / "pod")
+    try:
+        context = pod.claimed(pod.bench.context())
+        pod.start(context)
+        pod.wait_ready()
+        pod.write()
+        assert pod.process is not None
+        pod.process.kill()
+        pod.process.communicate()
+        fault_proxy.script(Fault(answer=Answer(503, "SlowDown")), times=-1)
+        pod.start(context)
+        assert pod.ended().exit_code == 75
+        fault_proxy.reset()
+        pod.api.pod = ended_pod()
+        pod.start(context)
+        assert pod.ended().state == "succeeded"
+    finally:
+        pod.stop()
 
 
 def test_killed_while_it_prepared_it_prepares_again(on_volume: Pod) -> None:
