@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
 
+from datalayer import CommitConflictError, TaskKey
 from examples.flights.workflow import DAG
-from tests.airflow.conftest import Deployment
+from tests.airflow.conftest import TEAM, Deployment
 from tests.airflow.test_runs import key_of, read
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -68,8 +71,18 @@ def test_a_stock_extract_feeds_a_job(deployment: Deployment) -> None:
 
 def test_the_sweep_removes_what_a_crash_left(deployment: Deployment) -> None:
     layer = deployment.use_design("shared-fs")
+    key = TaskKey(TEAM, "crashed", "job", "20260101T000000Z")
+    attempt = layer.publish(key)
+    attempt.output().put("half.csv", b"1,2")
+    folder = Path(layer.config.tiers["shared"].url)
+    assert list(folder.rglob("half.csv"))
+    two_days_ago = time.time() - 2 * 86_400
+    for path in folder.rglob("*"):
+        os.utime(path, (two_days_ago, two_days_ago))
     add_example(deployment, "dags/sweep.py", "datalayer_sweep")
     run = deployment.airflow.trigger("datalayer_sweep")
     deployment.airflow.wait_for_task(run, "outputs", {"success"})
-    assert deployment.airflow.xcom(run, "outputs") == {}
-    assert layer.config.design == "shared-fs"
+    assert deployment.airflow.xcom(run, "outputs") == {"removed": 1}
+    assert not list(folder.rglob("half.csv"))
+    with pytest.raises(CommitConflictError):
+        attempt.commit()
