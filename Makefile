@@ -18,7 +18,7 @@ setup: ## the environment in .venv, from the hashed lock (first time: a few minu
 lock: setup ## resolve requirements/*.txt anew from pyproject.toml
 	@$(PYTHON) scripts/setup.py --lock
 
-demo: setup ## the main job on real data, under four storage designs, and a table (HOT=alluxio: with a real Alluxio)
+demo: setup ## an Airflow DAG on real data, under four storage designs, and a table (HOT=alluxio: with a real Alluxio)
 	@$(VENV) scripts/prepare.py jars $(if $(filter alluxio,$(HOT)),alluxio alluxio-client)
 	@$(VENV) -m examples.flights $(if $(HOT),--hot $(HOT))
 
