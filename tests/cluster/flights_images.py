@@ -10,13 +10,13 @@ from tests.services.docker_images import base_archive, build_image
 from tests.services.kubernetes.images import (
     IMAGES,
     ROOT,
-    _builder,
-    _differ,
-    _digests,
-    _load,
-    _note,
-    _python_context,
+    builder,
+    differ,
+    digests,
+    load,
     load_images,
+    note,
+    python_context,
 )
 from tests.services.kubernetes.site import Site
 
@@ -38,23 +38,23 @@ def load_flights_images(site: Site) -> None:
     load_images(site, ["spark"])
     loaded = site.folder / "images"
     wanted = {"flights": _digest()}
-    if not _differ(loaded, wanted):
+    if not differ(loaded, wanted):
         return
-    with _builder() as engine:
+    with builder() as engine:
         with tempfile.TemporaryDirectory() as temp:
             debian = f"debian:{base_archive().parent.name}"
-            build_image(engine, "python", _python_context(Path(temp), debian))
+            build_image(engine, "python", python_context(Path(temp), debian))
         with tempfile.TemporaryDirectory() as temp:
             Path(temp, "Dockerfile").write_text(_GO)
             build_image(engine, "go", Path(temp))
         build_image(engine, JOBS, FLIGHTS, SPARK=IMAGES["spark"].tag)
         build_image(engine, BY_AIRPORT, FLIGHTS / "jobs" / "by_airport", GO="go")
-        _load(engine, site, [JOBS, BY_AIRPORT])
-        _note(loaded, wanted)
+        load(engine, site, [JOBS, BY_AIRPORT])
+        note(loaded, wanted)
 
 
 def _digest() -> str:
-    whole = hashlib.sha256("".join(_digests(["spark"]).values()).encode())
+    whole = hashlib.sha256("".join(digests(["spark"]).values()).encode())
     for path in sorted([FLIGHTS / "Dockerfile", *(FLIGHTS / "jobs").rglob("*")]):
         if path.is_file() and "__pycache__" not in path.parts:
             whole.update(path.read_bytes())

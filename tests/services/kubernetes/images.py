@@ -23,6 +23,9 @@ from tests.services.kubernetes.site import Site
 
 ROOT = Path(__file__).resolve().parents[3]
 _OURS = ("pyproject.toml", "README.md", "LICENSE", "datalayer", "spark_env", "airflow_ops")
+# A name of this checkout: others of this machine, with other code, use the same cluster.
+VERSION = f"checkout-{hashlib.sha256(os.fsencode(ROOT)).hexdigest()[:8]}"
+"""The tag of every image that is built from this checkout."""
 # What the Dockerfiles call python:3.11-slim, and what lets pip and Maven reach their registries as this machine does.
 _PYTHON = """\
 FROM {base}
@@ -61,10 +64,10 @@ class Image:
 
 
 IMAGES = {
-    "job": Image("datalayer-job:test", "docker/job"),
-    "spark": Image("datalayer-spark:test", "docker/spark"),
-    "airflow": Image("datalayer-airflow:test", "docker/airflow"),
-    "shell": Image("datalayer-shell:test", "tests/cluster/shell", ours=False),
+    "job": Image(f"datalayer-job:{VERSION}", "docker/job"),
+    "spark": Image(f"datalayer-spark:{VERSION}", "docker/spark"),
+    "airflow": Image(f"datalayer-airflow:{VERSION}", "docker/airflow"),
+    "shell": Image(f"datalayer-shell:{VERSION}", "tests/cluster/shell", ours=False),
 }
 
 
@@ -78,10 +81,10 @@ def build_images(names: Iterable[str] = tuple(IMAGES), say: Callable[[str], None
     Raises:
         RuntimeError: A program is missing, or a build failed; with its last words.
     """
-    digests = _digests(names)
-    if _differ(_built(), digests):
-        with _builder() as engine:
-            _build(engine, _differ(_built(), digests), say)
+    wanted = digests(names)
+    if differ(_built(), wanted):
+        with builder() as engine:
+            _build(engine, differ(_built(), wanted), say)
 
 
 def load_images(site: Site, names: Iterable[str] = tuple(IMAGES), say: Callable[[str], None] = lambda _: None) -> None:
@@ -95,21 +98,20 @@ def load_images(site: Site, names: Iterable[str] = tuple(IMAGES), say: Callable[
     Raises:
         RuntimeError: A program is missing, or a build failed; with its last words.
     """
-    digests = _digests(names)
-    loaded = site.folder / "images"
-    if not _differ(loaded, digests):
+    wanted, loaded = digests(names), site.folder / "images" / VERSION
+    if not differ(loaded, wanted):
         return
-    with _builder() as engine:
-        stale = _differ(loaded, digests)
-        _build(engine, _differ(_built(), stale), say)
+    with builder() as engine:
+        stale = differ(loaded, wanted)
+        _build(engine, differ(_built(), stale), say)
         if stale:
             say(f"loading {', '.join(stale)}")
-            _load(engine, site, [IMAGES[name].tag for name in stale])
-            _note(loaded, stale)
+            load(engine, site, [IMAGES[name].tag for name in stale])
+            note(loaded, stale)
 
 
 @contextlib.contextmanager
-def _builder() -> Iterator[Engine]:
+def builder() -> Iterator[Engine]:
     """The engine that keeps its layers, for one process at a time."""
     folder = _folder()
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,49 +126,52 @@ def _folder() -> Path:
 
 
 def _built() -> Path:
-    return _folder() / "built"
+    return _folder() / "built" / VERSION
 
 
-def _digests(names: Iterable[str]) -> dict[str, str]:
+def digests(names: Iterable[str]) -> dict[str, str]:
+    """What the checkout has now of images, by name: a digest changes with any source of its image."""
     base = base_archive().parent.name
     return {name: IMAGES[name].digest(base) for name in names}
 
 
-def _differ(notes: Path, digests: Mapping[str, str]) -> dict[str, str]:
+def differ(notes: Path, wanted: Mapping[str, str]) -> dict[str, str]:
     """Those digests that a folder of notes does not have."""
     return {
         name: digest
-        for name, digest in digests.items()
+        for name, digest in wanted.items()
         if not (notes / name).exists() or (notes / name).read_text() != digest
     }
 
 
-def _note(notes: Path, digests: Mapping[str, str]) -> None:
-    notes.mkdir(exist_ok=True)
-    for name, digest in digests.items():
+def note(notes: Path, done: Mapping[str, str]) -> None:
+    """Write digests to a folder of notes."""
+    notes.mkdir(parents=True, exist_ok=True)
+    for name, digest in done.items():
         (notes / name).write_text(digest)
 
 
-def _build(engine: Engine, digests: Mapping[str, str], say: Callable[[str], None]) -> None:
+def _build(engine: Engine, wanted: Mapping[str, str], say: Callable[[str], None]) -> None:
     base = base_archive()
     debian = f"debian:{base.parent.name}"
     if not engine.docker("images", "--quiet", debian):
         engine.docker("import", base, debian)
-    for name, digest in digests.items():
+    for name, digest in wanted.items():
         image = IMAGES[name]
         say(f"building {image.tag}")
         if image.ours:
             with tempfile.TemporaryDirectory() as temp:
-                build_image(engine, "python", _python_context(Path(temp), debian))
+                build_image(engine, "python", python_context(Path(temp), debian))
             build_image(engine, image.tag, ROOT, f"{image.folder}/Dockerfile", BASE="python")
         else:
             build_image(engine, image.tag, ROOT / image.folder, BASE=debian)
-        _note(_built(), {name: digest})
+        note(_built(), {name: digest})
     # Layers that no image holds any more; those of the last builds are what makes the next one short.
     engine.docker("image", "prune", "--force", "--filter", "until=24h")
 
 
-def _python_context(folder: Path, debian: str) -> Path:
+def python_context(folder: Path, debian: str) -> Path:
+    """Fill a folder with what stands in for ``python:3.11-slim`` is built from, and return it."""
     (folder / "Dockerfile").write_text(_PYTHON.format(base=debian))
     settings = {Path("/etc/pip.conf"): "etc", Path.home() / ".m2" / "settings.xml": "root/.m2"}
     (folder / "machine" / "etc").mkdir(parents=True)
@@ -177,7 +182,7 @@ def _python_context(folder: Path, debian: str) -> Path:
     return folder
 
 
-def _load(engine: Engine, site: Site, tags: list[str]) -> None:
+def load(engine: Engine, site: Site, tags: list[str]) -> None:
     """Hand images from the engine to the node, with no file in between."""
     environment = {**os.environ, **engine.environment}
     load = [*_ctr(site), "import", "-"]
