@@ -74,6 +74,7 @@ class Attempt:
         self._references: dict[str, Output] = {}
         self._begun: tuple[Manifest, bytes] | None = None
         self._abandoned = False
+        self._refused = False
         self._lock = threading.Lock()
         self._heartbeat = _Heartbeat(home, f"{layout.attempt_path(key, claim.attempt)}/{layout.ALIVE}")
         self.key = key
@@ -143,7 +144,11 @@ class Attempt:
             if self._begun is None:
                 self._begun = self._prepare()
             manifest, document = self._begun
-            open_log(self._home, self.key).commit(self.number, document)
+            try:
+                open_log(self._home, self.key).commit(self.number, document)
+            except CommitConflictError:
+                self._refused = True
+                raise
         self._heartbeat.stop()
         then, self._then = self._then, None
         if then:
@@ -153,17 +158,17 @@ class Attempt:
     def abandon(self) -> None:
         """Give up: remove what was staged. The number stays taken. What cannot be removed now, a sweep removes later.
 
-        Once a commit has begun, nothing is removed: it may be visible, or have been for a moment, and must not lose its files.
+        Once a commit has begun, nothing is removed, unless it was refused: it may be visible, or have been for a moment, and must not lose its files.
         """
         self._heartbeat.stop()
         with self._lock:
-            if self._begun is not None:
+            if self._begun is not None and not self._refused:
                 return
             self._abandoned = True
             self._seal(_ABANDONED)
             try:
                 # The process that made the claim may be at the same attempt. Either it has committed, or it must not any more.
-                if self._attached and not open_log(self._home, self.key).fence(self.number):
+                if (self._attached or self._refused) and not open_log(self._home, self.key).fence(self.number):
                     return
             except DataLayerError:
                 return

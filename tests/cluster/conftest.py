@@ -104,8 +104,8 @@ def tasks() -> Iterator[Tasks]:
 @pytest.fixture
 def place(
     team_namespace: Team, cluster_s3: S3Server, job_image: str, shell_image: str, tmp_path: Path
-) -> Iterator[Place]:
+) -> Place:
     """A team on the cluster whose tasks run under the design s3-direct."""
     found = Place(team_namespace, cluster_s3, tmp_path / "datalayer.toml")
     found.use("s3-direct")
-    yield found
+    return found

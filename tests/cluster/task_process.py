@@ -1,6 +1,7 @@
 """A process that runs single tasks with Airflow's own task runner, each in a forked child, so that a test can kill one at any moment.
 
-One request a line. What the task's worker would ask of the API server is answered here: it has no connections but those of the environment, and no XComs.
+One request a line. What the worker would ask of Airflow's API server is answered here: there are no connections but the environment's, and no
+XComs.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def _child(request: dict[str, Any]) -> None:
     result: dict[str, Any]
     try:
         result = _run(request)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  # the test reads it
         traceback.print_exc()
         result = {"state": f"crashed: {error!r}"}
     sys.stdout.flush()
