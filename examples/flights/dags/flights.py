@@ -16,7 +16,15 @@ JOBS = "{{ var.value.get('flights_jobs_image', 'flights-jobs:1.0') }}"
 BY_AIRPORT = "{{ var.value.get('flights_by_airport_image', 'flights-by-airport:1.0') }}"
 REPORTS = "reports"
 
-with DAG("flights", schedule=None, start_date=datetime(2013, 1, 1, tzinfo=UTC), catchup=False, tags=["example"]) as dag:
+with DAG(
+    "flights",
+    schedule=None,
+    start_date=datetime(2013, 1, 1, tzinfo=UTC),
+    catchup=False,
+    tags=["example"],
+    # Of the team's namespace, as docs/kubernetes.md has it.
+    default_args={"service_account_name": "datalayer"},
+) as dag:
     extract = ExecutionEnvironmentOperator(
         task_id="extract",
         image=JOBS,
