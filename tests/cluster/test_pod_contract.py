@@ -85,6 +85,25 @@ def test_a_job_of_any_user_and_umask(bench: Bench, security: dict[str, Any], uma
     assert bench.files("job") == {"deep/a.txt": b"input"}
 
 
+def test_an_image_with_an_entrypoint_and_a_user_of_its_own(bench: Bench) -> None:
+    bench.publish("up", {"a.txt": b"input"})
+    report = bench.run("job", None, bench.context("job", {"up": InputSpec()}), image=IMAGES["entrypoint"].tag)
+    assert report.state == "succeeded", report
+    assert bench.files("job") == {"copy.txt": b"input"}
+
+
+def test_a_volume_that_is_too_small_for_the_inputs_is_named(bench: Bench) -> None:
+    bench.publish("up", {"large": bytes(4 << 20)})
+    pod = bench.pod("job", WRITE, bench.context("job", {"up": InputSpec()}))
+    # In memory, where a limit is one that a write runs into. On a disk the node evicts the pod.
+    pod["spec"]["volumes"][0]["emptyDir"] = {"medium": "Memory", "sizeLimit": "1Mi"}
+    bench.team.apply(pod)
+    report = bench.report("job")
+    assert report.error is not None
+    assert "/datalayer/in/up/default/large cannot be written: No space left on device" in report.error.message
+    assert not bench.committed("job")
+
+
 def test_a_committer_without_a_name_and_with_a_root_that_is_read_only(bench: Bench) -> None:
     bench.committer = {
         "securityContext": {

@@ -68,6 +68,7 @@ IMAGES = {
     "spark": Image(f"datalayer-spark:{VERSION}", "docker/spark"),
     "airflow": Image(f"datalayer-airflow:{VERSION}", "docker/airflow"),
     "shell": Image(f"datalayer-shell:{VERSION}", "tests/cluster/shell", ours=False),
+    "entrypoint": Image(f"datalayer-entrypoint:{VERSION}", "tests/cluster/entrypoint", ours=False),
 }
 
 
