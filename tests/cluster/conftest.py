@@ -63,6 +63,12 @@ def airflow_image(cluster: Cluster) -> str:
     return loaded(cluster, "airflow")
 
 
+@pytest.fixture(scope="session")
+def entrypoint_image(cluster: Cluster) -> str:
+    """The tag of an image with an entry point and a user of its own."""
+    return loaded(cluster, "entrypoint")
+
+
 def loaded(cluster: Cluster, name: str) -> str:
     if cluster.volumes:
         load_images(SITE, [name])

@@ -22,6 +22,8 @@ from tests.services.kubernetes.client import Team
 from tests.services.kubernetes.images import IMAGES
 from tests.services.s3server import S3Server
 
+pytestmark = pytest.mark.usefixtures("job_image", "shell_image")
+
 WRITE = "echo made > $DATALAYER_OUT/default/made.txt"
 
 
@@ -85,9 +87,9 @@ def test_a_job_of_any_user_and_umask(bench: Bench, security: dict[str, Any], uma
     assert bench.files("job") == {"deep/a.txt": b"input"}
 
 
-def test_an_image_with_an_entrypoint_and_a_user_of_its_own(bench: Bench) -> None:
+def test_an_image_with_an_entrypoint_and_a_user_of_its_own(bench: Bench, entrypoint_image: str) -> None:
     bench.publish("up", {"a.txt": b"input"})
-    report = bench.run("job", None, bench.context("job", {"up": InputSpec()}), image=IMAGES["entrypoint"].tag)
+    report = bench.run("job", None, bench.context("job", {"up": InputSpec()}), image=entrypoint_image)
     assert report.state == "succeeded", report
     assert bench.files("job") == {"copy.txt": b"input"}
 
