@@ -23,6 +23,8 @@ def pod() -> None:
 
     The job runs in any image, as any user. It finds its inputs in $DATALAYER_IN/TASK/OUTPUT/ and leaves files in $DATALAYER_OUT/OUTPUT/.
 
+    datalayer pod
+
     Exit codes are those of [b]run[/b]. The report is the container's termination message.
     """
     import typer
