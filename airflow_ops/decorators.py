@@ -30,9 +30,9 @@ from airflow.sdk.definitions.xcom_arg import PlainXComArg
 from airflow_ops import ending, story
 from airflow_ops.enriching import Prepared, enrich
 from airflow_ops.failures import failing_at_once
-from airflow_ops.inputs import DataTask, Declared, Deliver, plan_inputs
+from airflow_ops.inputs import Declared, Deliver, plan_inputs
 from airflow_ops.links import TaskOutputLink
-from airflow_ops.publishing import after_commit
+from airflow_ops.publishing import PublishingTask, after_commit
 from airflow_ops.reading import is_data_task
 from airflow_ops.references import OutputReference, as_reference
 from airflow_ops.values import write_value
@@ -68,7 +68,7 @@ def output_writer(name: str = DEFAULT_OUTPUT) -> Any:
     return WriterOf(check_output_name(name))
 
 
-class DataTaskDecoratedOperator(DataTask, DecoratedOperator, PythonOperator):
+class DataTaskDecoratedOperator(PublishingTask, DecoratedOperator, PythonOperator):
     """The operator behind ``@task``: it reads, calls the function in the worker, and commits what it returns or writes.
 
     Args:
@@ -129,6 +129,7 @@ class DataTaskDecoratedOperator(DataTask, DecoratedOperator, PythonOperator):
     def execute(self, context: Context) -> Any:
         """Run the function, and return the address of what it published, for XCom: of one output, or of each by name."""
         prepared = enrich(self, context)
+        self._prepared = prepared
         for line in story.of_inputs(prepared):
             self.log.info("%s", line)
         with failing_at_once():

@@ -63,7 +63,7 @@ class Prepared:
 def enrich(
     operator: DataTask, context: Context, *, producer: ProducerSpec | None = None, connections: Iterable[str] = ()
 ) -> Prepared:
-    """Return a task ready to be started. Called again by the same try (after a deferral) it finds its own pins and claim.
+    """Return a task ready to be started. Called again by the same try (after a deferral) it finds its own claim, and what it reads of other runs.
 
     Args:
         operator: The operator, its templates rendered.
@@ -91,13 +91,11 @@ def enrich(
         )
         check_destinations(told, layer)
         recalled = recall_inputs(declared, context)
-        inputs = resolve_inputs(declared, key, layer, context, recalled)
-        pinned = _pin(layer, msgspec.structs.replace(told, inputs=inputs), recalled)
-        told = msgspec.structs.replace(told, inputs=inputs)
+        told = msgspec.structs.replace(told, inputs=resolve_inputs(declared, key, layer, context, recalled))
+        pinned = _pin(layer, told, recalled)
         told = msgspec.structs.replace(told, inputs=with_pins(told, pinned))
         check_context(told)
-        if inputs.keys() != recalled.keys():
-            remember_inputs(told.inputs, context)
+        remember_inputs(declared, told.inputs, recalled, context)
         claim = _claim(layer, key, context)
         told = msgspec.structs.replace(told, attempt=AttemptRef(claim.attempt, claim.nonce))
         return Prepared(layer, told, tuple(pinned), claim, bool(recalled))

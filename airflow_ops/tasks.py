@@ -19,9 +19,9 @@ from airflow.sdk import BaseOperator
 from airflow_ops import story
 from airflow_ops.enriching import Prepared, enrich
 from airflow_ops.failures import failing_at_once
-from airflow_ops.inputs import DataTask, Deliver
+from airflow_ops.inputs import Deliver
 from airflow_ops.links import TaskOutputLink
-from airflow_ops.publishing import after_commit
+from airflow_ops.publishing import PublishingTask, after_commit
 from airflow_ops.values import write_value
 from datalayer.addresses.keys import DEFAULT_OUTPUT
 from datalayer.addresses.location import Location
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 4 << 20
 
 
-class _SourceOperator(DataTask, BaseOperator):
+class _SourceOperator(PublishingTask, BaseOperator):
     """Publishes one output from something that lies elsewhere."""
 
     template_fields: Sequence[str] = ("source", "aws_conn_id", "deliver")
@@ -64,6 +64,7 @@ class _SourceOperator(DataTask, BaseOperator):
     def execute(self, context: Context) -> Any:
         """Publish, and return the output's address for XCom."""
         prepared = enrich(self, context, connections=[self.aws_conn_id] if self.aws_conn_id else [])
+        self._prepared = prepared
         for line in story.of_inputs(prepared):
             self.log.info("%s", line)
         with failing_at_once():

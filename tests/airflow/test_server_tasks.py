@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import tempfile
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from datalayer import DataLayer, TaskKey
+import pytest
+
+from datalayer import DataLayer, NotPublishedError, TaskKey
 from datalayer.config import Config
 from tests.airflow.conftest import TEAM, Deployment
+from tests.services.airflow_api import wait_until
 
 RUN = "20261123T080000Z"
 DATE = "2026-11-23T08:00:00Z"
@@ -113,3 +117,36 @@ def test_a_clear_reads_anew_and_the_link_is_shown(deployment: Deployment) -> Non
     )
     places = airflow.xcom(run, "read", "datalayer_output")
     assert f"/{TEAM}/rereading/read/{RUN}/attempts/2/default" in str(places)
+
+
+SLOW = """
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from airflow.sdk import DAG
+from airflow_ops import output_writer, task
+
+with DAG("slow", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
+    @task
+    def write(out=output_writer()):
+        out.put("half.txt", b"half")
+        while not Path({sign!r}).exists():
+            time.sleep(0.2)
+    write()
+"""
+
+
+def test_a_function_that_is_killed_leaves_nothing_and_cannot_commit(deployment: Deployment) -> None:
+    airflow = deployment.airflow
+    volume = Path(tempfile.mkdtemp(prefix="volume-", dir=deployment.folder))
+    layer = deployment.use(f'design = "shared-fs"\n[tiers.shared]\nurl = "{volume}"')
+    airflow.add_dag("slow.py", SLOW.format(sign=str(volume / "go on")))
+    airflow.wait_for_dag("slow")
+    run = airflow.trigger("slow", logical_date=DATE)
+    wait_until(lambda: any(volume.rglob("half.txt")), "nothing was staged", 60)
+    airflow.set_state(run, "write", "failed")
+    wait_until(lambda: not any(volume.rglob("half.txt")), "what was staged is not removed", 60)
+    (volume / "go on").touch()
+    assert airflow.wait(run) == "failed"
+    with pytest.raises(NotPublishedError):
+        layer.resolve(TaskKey(TEAM, "slow", "write", RUN))
