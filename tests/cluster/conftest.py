@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,8 +111,8 @@ def tasks() -> Iterator[Tasks]:
 @pytest.fixture
 def place(
     team_namespace: Team, cluster_s3: S3Server, job_image: str, shell_image: str, tmp_path: Path
-) -> Place:
+) -> Iterator[Place]:
     """A team on the cluster whose tasks run under the design s3-direct."""
-    found = Place(team_namespace, cluster_s3, tmp_path / "datalayer.toml")
-    found.use("s3-direct")
-    return found
+    with contextlib.closing(Place(team_namespace, cluster_s3, tmp_path / "datalayer.toml")) as found:
+        found.use("s3-direct")
+        yield found

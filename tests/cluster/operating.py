@@ -65,6 +65,7 @@ class Place:
     """The worker's configuration file."""
     bucket: str = ""
     layer: DataLayer = field(init=False)
+    _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def use(self, design: str, alluxio: AlluxioServer | None = None) -> DataLayer:
         """Make a design that of the tasks which begin from now on; return the layer that it gives."""
@@ -75,8 +76,8 @@ class Place:
             text = f'home = "cold"\n{text}[tiers.shared]\nurl = "{self.team.shared}"\n'
         if design == "hot-cold":
             assert alluxio is not None
-            alluxio.mount(self.bucket)
-            text += f'[hot]\nurl = "{alluxio.url}"\nproxy = "{alluxio.proxy_url}"\n'
+            hot = self._open.enter_context(alluxio.mount(self.bucket, "tasks"))
+            text += f'[hot]\nurl = "{hot.url}"\nproxy = "{hot.proxy}"\n'
         keys = {
             "endpoint": self.s3.endpoint,
             "region": self.s3.region,
@@ -87,6 +88,10 @@ class Place:
         self.settings.write_text(text)
         self.layer = DataLayer(Config.load(environ={"DATALAYER_CONFIG": str(self.settings)}))
         return self.layer
+
+    def close(self) -> None:
+        """Unmount what was mounted."""
+        self._open.close()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -140,7 +145,11 @@ class Place:
         for store in stores:
             for info in store.list(""):
                 # A claim stays: its number is taken for ever.
-                if "/attempts/" in info.path and not info.path.endswith(("/claim.json", "/manifest.json")):
+                if (
+                    "/attempts/" in info.path
+                    and not info.path.startswith("hot~")
+                    and not info.path.endswith(("/claim.json", "/manifest.json"))
+                ):
                     key, _, rest = info.path.partition("/attempts/")
                     if not self._committed(key, int(rest.split("/")[0])):
                         found.append(f"staged {info.path}")
@@ -214,6 +223,7 @@ class Tasks:
         """Start one try of a task. The DAG in the source is called ``dag``."""
         self._count += 1
         log, result = self._folder / f"{self._count}.log", self._folder / f"{self._count}.json"
+        log.touch()
         answer = self.ask(
             verb="run",
             source=START + source,
