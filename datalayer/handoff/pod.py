@@ -98,7 +98,10 @@ def run_pod(
         started = _Pod(environ, engine or Engine(), WorkFolder(folder), pod, story, report)
         started.run()
         story.ended(report)
-        if folder.is_dir() and not started.may_go_on:
+        if started.may_go_on:
+            # Whoever reads a report takes it for the last word.
+            return report
+        if folder.is_dir():
             _leave(report, done, story)
     leave_short(report, termination_log)
     return report
