@@ -11,6 +11,7 @@ Three kinds are kept apart, because they can be set at different times:
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -48,6 +49,7 @@ _AMBIENT_KEYS = (
     "org.apache.hadoop.fs.s3a.auth.ProfileAWSCredentialsProvider",
     "org.apache.hadoop.fs.s3a.auth.IAMInstanceCredentialsProvider",
 )
+_PROFILES = _AMBIENT_KEYS[2]
 
 
 def launch_conf(class_path: Sequence[str], *, local: bool) -> dict[str, str]:
@@ -141,7 +143,7 @@ def bucket_conf(bucket: str, connection: Connection, environ: Mapping[str, str])
         }
     elif region:
         settings["endpoint.region"] = region
-    settings |= _keys(bucket, connection)
+    settings |= _keys(bucket, connection, environ)
     return {f"fs.s3a.bucket.{bucket}.{name}": value for name, value in settings.items()}
 
 
@@ -188,9 +190,14 @@ def _roots(config: Config) -> Iterator[tuple[str, str, str | None]]:
         yield f"references ({reference.prefix})", reference.prefix, reference.connection
 
 
-def _keys(bucket: str, connection: Connection) -> dict[str, str]:
+def _keys(bucket: str, connection: Connection, environ: Mapping[str, str]) -> dict[str, str]:
     if not connection.access_key_id and not connection.secret_access_key:
-        return {"aws.credentials.provider": ",".join(_AMBIENT_KEYS)}
+        profiles = Path(
+            environ.get("AWS_SHARED_CREDENTIALS_FILE") or f"{environ.get('HOME', '~')}/.aws/credentials"
+        ).expanduser()
+        # Asked for where there is no such file, as in most pods, that one ends Spark.
+        providers = [one for one in _AMBIENT_KEYS if one != _PROFILES or profiles.is_file()]
+        return {"aws.credentials.provider": ",".join(providers)}
     if not connection.access_key_id or not connection.secret_access_key:
         missing = "secret_access_key" if connection.access_key_id else "access_key_id"
         raise ConfigError(

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from datalayer.config import Config, Connection, ReferencePrefix, TierConfig
@@ -68,10 +70,19 @@ def test_a_session_token_needs_its_own_provider() -> None:
     assert settings["fs.s3a.bucket.b.aws.credentials.provider"].endswith(".TemporaryAWSCredentialsProvider")
 
 
-def test_without_keys_the_environment_and_the_machine_are_asked_and_no_key_is_set() -> None:
-    settings = conf.bucket_conf("b", Connection(), {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "hidden"})
-    providers = settings["fs.s3a.bucket.b.aws.credentials.provider"].split(",")
-    names = [name.rpartition(".")[2] for name in providers]
+@pytest.mark.parametrize("named", ["HOME", "AWS_SHARED_CREDENTIALS_FILE"])
+def test_without_keys_the_environment_and_the_machine_are_asked_and_no_key_is_set(tmp_path: Path, named: str) -> None:
+    profiles = tmp_path / ".aws" / "credentials"
+    environ = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "hidden", "HOME": str(tmp_path)}
+    if named != "HOME":
+        environ |= {"HOME": "/nowhere", named: str(profiles)}
+    provider = "fs.s3a.bucket.b.aws.credentials.provider"
+    # Spark ends where it is told of a file of profiles that is not there.
+    assert "Profile" not in conf.bucket_conf("b", Connection(), environ)[provider]
+    profiles.parent.mkdir()
+    profiles.touch()
+    settings = conf.bucket_conf("b", Connection(), environ)
+    names = [name.rpartition(".")[2] for name in settings[provider].split(",")]
     assert names == [
         "EnvironmentVariableCredentialsProvider",
         "WebIdentityTokenFileCredentialsProvider",
