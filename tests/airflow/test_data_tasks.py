@@ -539,6 +539,20 @@ with DAG("early", schedule=None, start_date=START):
     assert airflow.parse(source.replace("first()\n    second()", "first() >> second()"))["import_errors"] == []
 
 
+def test_so_it_is_of_a_mapped_task(airflow: DagTest) -> None:
+    source = """
+from airflow_ops import ExecutionEnvironmentOperator as Job
+with DAG("early", schedule=None, start_date=START):
+    first = Job(task_id="first", image="any")
+    second = Job.partial(
+        task_id="second", image="any", job_config={"input": {"operators": [{"task_id": "first"}]}}
+    ).expand(cmds=[["a"], ["b"]])
+"""
+    (error,) = airflow.parse(source)["import_errors"]
+    assert "ConfigError: task 'second' of the DAG 'early' reads 'first' of the same run" in error
+    assert airflow.parse(source + "    first >> second")["import_errors"] == []
+
+
 def test_a_serialised_dag_shows_what_a_task_reads(airflow: DagTest) -> None:
     parsed = airflow.parse(CHAIN)
     assert parsed["import_errors"] == []
