@@ -126,7 +126,9 @@ class _Pod:
         self._story = story
         self._report = report
         self._marker = folder.root / "ready"
-        self._resumed = self._marker.exists()
+        # What the job is told, where the job cannot change it.
+        self._told = folder.root / "tmp" / "context.json"
+        self._resumed = self._told.exists()
         self._bell = Bell()
 
     @property
@@ -170,7 +172,7 @@ class _Pod:
         context = context_from_environment(self._environ)
         self._report.key = context.key
         # What was prepared goes by the pins that were found then.
-        return read_context(self._folder.context) if resumed else self._engine.context(context)
+        return read_context(self._told) if resumed else self._engine.context(context)
 
     def _prepare_folder(self, *, resumed: bool) -> None:
         # What is made here the job's container may have to read, whatever the image's umask.
@@ -178,7 +180,10 @@ class _Pod:
         own = self._folder.root / "tmp"
         try:
             own.mkdir(mode=0o700, exist_ok=True)
-            if not resumed:
+            if resumed:
+                # The probe asks anew, too.
+                self._marker.touch()
+            else:
                 # An earlier start of this container was killed while it prepared.
                 for left in (self._folder.inputs, self._folder.outputs, self._folder.manifests):
                     shutil.rmtree(left, ignore_errors=True)
@@ -203,6 +208,10 @@ class _Pod:
             for made in (*folder.root.glob("manifests"), *folder.manifests.rglob("*")):
                 made.chmod(0o755 if made.is_dir() else 0o644)
             signals.answer(self._bell.ring)
+            # Whole or not at all: from here on nothing is prepared again.
+            begun = self._told.with_suffix(".new")
+            shutil.copyfile(folder.context, begun)
+            begun.replace(self._told)
             self._marker.touch()
         except OSError as error:
             if isinstance(error, DataLayerError):

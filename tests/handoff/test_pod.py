@@ -379,6 +379,25 @@ def test_killed_and_started_anew_after_the_job_ended_it_needs_no_signal(on_volum
     assert "done its work before" in on_volume.said
 
 
+def test_what_the_job_does_to_the_volume_does_not_lead_a_committer_astray(on_volume: Pod) -> None:
+    context = on_volume.claimed(on_volume.bench.context())
+    on_volume.start(context)
+    on_volume.wait_ready()
+    on_volume.write()
+    other = msgspec.structs.replace(context, key=str(on_volume.bench.key("other")))
+    (on_volume.volume / "context.json").write_bytes(other.encode())
+    (on_volume.volume / "ready").unlink()
+    assert on_volume.process is not None
+    on_volume.process.kill()
+    on_volume.process.communicate()
+    on_volume.start(context)
+    on_volume.wait_ready()
+    on_volume.api.pod = ended_pod()
+    on_volume.bell()
+    assert on_volume.ended().state == "succeeded"
+    assert on_volume.bench.files() == {"data.txt": b"made"}
+
+
 def test_started_anew_without_an_api_server_it_goes_on_waiting(on_volume: Pod) -> None:
     context = on_volume.claimed(on_volume.bench.context())
     on_volume.start(context)
