@@ -167,6 +167,9 @@ def test_spark_counts_rows_on_executors_of_its_own(
     conf = {
         **{f"spark.kubernetes.{name}": value for name, value in kubernetes.items()},
         "spark.driver.host": "$POD_IP",
+        # Little work: thoroughly compiled code would come too late.
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+        "spark.executor.extraJavaOptions": "-XX:TieredStopAtLevel=1",
         "spark.executor.instances": "2",
         "spark.executor.memory": "512m",
         "spark.scheduler.minRegisteredResourcesRatio": "1",
@@ -188,7 +191,7 @@ def test_spark_counts_rows_on_executors_of_its_own(
     team_namespace.run(
         "driver", spark_image, base=base, serviceAccountName="datalayer", securityContext={"runAsUser": 4321}
     )
-    team_namespace.wait("driver", seconds=300)
+    team_namespace.wait("driver", seconds=900)
     assert "counted 100000 on 2" in team_namespace.logs("driver")
     # The driver has ended them.
     assert team_namespace.pods() == ["driver"]
@@ -200,5 +203,5 @@ def test_the_airflow_image_runs_for_any_user(team_namespace: Team, airflow_image
     )
     base = {"command": ["sh", "-c", script]}
     team_namespace.run("airflow", airflow_image, base=base, securityContext={"runAsUser": 4321})
-    team_namespace.wait("airflow", seconds=300)
+    team_namespace.wait("airflow", seconds=900)
     assert "apache-airflow-providers-cncf-kubernetes" in team_namespace.logs("airflow")

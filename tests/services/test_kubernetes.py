@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.services.kubernetes import machine
 from tests.services.kubernetes.cluster import ROOT, down, end, inside, is_ready, running, stay, up, used
 from tests.services.kubernetes.node import node_log
 from tests.services.kubernetes.programs import programs, why_no_cluster
@@ -188,6 +189,26 @@ def test_the_last_who_leaves_ends_it_unless_it_is_to_stay(site: Site) -> None:
     with used(site):
         pass
     assert not running(site)
+
+
+def test_what_it_changed_of_the_machine_is_changed_back(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, kept = tmp_path / "made", tmp_path / "kept"
+    monkeypatch.setattr(machine, "HIDDEN", (str(tmp_path), str(made), str(kept)))
+    setting = Path("/proc/sys/kernel/panic")
+    before = setting.read_text()
+    machine.make_room(site)
+    try:
+        # As a kubelet does.
+        setting.write_text("17")
+        (kept / "file").write_text("somebody else's")
+        machine.remove(site)
+        assert setting.read_text() == before
+    finally:
+        setting.write_text(before)
+    assert (tmp_path.exists(), made.exists(), kept.exists()) == (True, False, True)
+    assert not site.folder.exists()
 
 
 def test_who_is_not_root_is_told(site: Site) -> None:
