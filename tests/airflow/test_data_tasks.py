@@ -347,6 +347,19 @@ def test_a_retry_reads_what_the_first_try_found_and_a_clear_looks_anew(
     assert what_was_read(layer) == ["22"]
 
 
+def test_a_retry_whose_inputs_are_gone_says_so_and_ends(airflow: DagTest) -> None:
+    days(airflow, 23)
+    gone = f"""
+        from airflow_ops.layers import open_layer
+        home = open_layer().home
+        home.delete(info.path for info in list(home.list("aviation/other/load/{RUN}")))
+        raise ValueError("again")
+"""
+    ran = read(airflow, 'task_output("other", "load")', retries=3, then=gone.strip())
+    assert ran.tasks["read"] == {"state": "failed", "tries": 2}
+    assert "An earlier try of this task read it; clear the task to have its inputs looked up anew" in ran.log
+
+
 def test_all_indexes_of_a_mapped_task_of_another_dag_are_read(airflow: DagTest, layer: DataLayer) -> None:
     source = """
 with DAG("parts", schedule=None, start_date=START):
