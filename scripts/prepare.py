@@ -19,6 +19,7 @@ from tests.services.debian import FUSE, has_fuse, installed
 from tests.services.docker import docker_programs
 from tests.services.kubernetes.images import IMAGES, build_images
 from tests.services.kubernetes.programs import programs, why_no_cluster
+from tests.services.postgres import postgres_programs
 from tests.services.s3server import versitygw_binary
 
 
@@ -49,6 +50,7 @@ THINGS = {
     "docker": docker_programs,
     "alluxio": alluxio,
     "alluxio-client": alluxio_jar,
+    "postgres": postgres_programs,
     "kubernetes": kubernetes,
     "images": images,
 }

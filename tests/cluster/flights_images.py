@@ -10,6 +10,7 @@ from tests.services.docker_images import base_archive, build_image
 from tests.services.kubernetes.images import (
     IMAGES,
     ROOT,
+    VERSION,
     builder,
     differ,
     digests,
@@ -20,7 +21,7 @@ from tests.services.kubernetes.images import (
 )
 from tests.services.kubernetes.site import Site
 
-JOBS, BY_AIRPORT = "flights-jobs:test", "flights-by-airport:test"
+JOBS, BY_AIRPORT = f"flights-jobs:{VERSION}", f"flights-by-airport:{VERSION}"
 FLIGHTS = ROOT / "examples" / "flights"
 # What the Dockerfile calls golang: Debian's own is enough for a program of one file.
 _GO = """\
@@ -36,7 +37,7 @@ def load_flights_images(site: Site) -> None:
         RuntimeError: A program is missing, or a build failed; with its last words.
     """
     load_images(site, ["spark"])
-    loaded = site.folder / "images"
+    loaded = site.folder / "images" / VERSION
     wanted = {"flights": _digest()}
     if not differ(loaded, wanted):
         return
