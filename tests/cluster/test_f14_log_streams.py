@@ -8,7 +8,7 @@ from tests.cluster.operating import Place, Tasks
 
 SOURCE = """
 import time
-import airflow_ops.operators.execution_environment as module
+import airflow_ops.operators.pod_job as module
 
 class Stream(module.PodManager):
     def fetch_requested_container_logs(self, *args, **kwargs):

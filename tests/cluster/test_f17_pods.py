@@ -48,7 +48,7 @@ def test_f17_a_pod_that_vanishes_after_its_commit_has_succeeded(place: Place, ta
         SLOW.format(seconds=1)
         + """
 import time
-import airflow_ops.operators.execution_environment as module
+import airflow_ops.operators.pod_job as module
 
 # A worker that looks away while the pod commits and somebody removes it.
 def look(read, **kwargs):
