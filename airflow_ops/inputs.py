@@ -6,7 +6,7 @@ Read twice: when the DAG is parsed, for dependencies and mistakes; and before th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 
@@ -18,9 +18,6 @@ from datalayer.handoff.context import OutputSpec
 from datalayer.handoff.destinations import Destination, S3Place, check_destination
 from datalayer.handoff.fields import convert
 from datalayer.handoff.job_config import Operator as BasicOperator
-
-if TYPE_CHECKING:
-    from airflow.sdk.types import Operator
 
 Deliver = Sequence[S3Destination] | Mapping[str, Sequence[S3Destination]]
 """Destinations of the only output, or of each output by its name."""
@@ -231,13 +228,6 @@ def is_own_run(reference: OutputReference, dag_id: str) -> bool:
         return False
     same_run = reference.run is None and reference.runs is None and reference.last is None and not reference.latest
     return same_run and (reference.dag_id is None or reference.dag_id == dag_id)
-
-
-def wire(operator: Operator, declared: Declared) -> None:
-    """Make the tasks behind references upstream of an operator. For references in template fields Airflow itself does."""
-    for one in declared.inputs.values():
-        if one.operator is not None:
-            operator.set_upstream(one.operator)
 
 
 def _from_job_config(job_config: Mapping[str, Any]) -> Declared:
