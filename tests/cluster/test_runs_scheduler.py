@@ -143,7 +143,7 @@ def test_a_mapped_task_is_a_pod_for_each_index(airflow: AirflowServer, place: Pl
     place.assert_nothing_left()
 
 
-def test_a_task_marked_as_failed_leaves_no_pod(airflow: AirflowServer, place: Place) -> None:
+def test_f20_a_task_marked_as_failed_leaves_no_pod_deferred_or_not(airflow: AirflowServer, place: Place) -> None:
     place.use("s3-direct")
     airflow.add_dag(
         "long.py",
