@@ -153,11 +153,21 @@ def test_a_job_that_does_not_end_well_commits_nothing(bench: Bench, script: str,
 
 @pytest.mark.parametrize("trap", ["trap 'exit 0' TERM; ", ""], ids=["ends-with-0", "does-not-listen"])
 def test_a_pod_that_is_deleted_mid_write_commits_nothing(bench: Bench, trap: str) -> None:
-    bench.start("job", f"{trap}{WRITE}; while true; do sleep 0.1; done")
-    bench.wait_running("job")
-    bench.team.kubectl("delete", "pod", "job", "--grace-period=10", "--wait=false")
-    report = bench.report("job") if trap else None
-    bench.team.kubectl("wait", "--for=delete", "pod/job", "--timeout=60s")
+    pod = bench.pod("job", f"{trap}{WRITE}; while true; do sleep 0.1; done", bench.context("job"))
+    # It can be looked at when all of it has ended.
+    pod["metadata"]["finalizers"] = ["datalayer.test/looks"]
+    bench.team.apply(pod)
+    try:
+        bench.wait_running("job")
+        bench.team.kubectl("delete", "pod", "job", "--grace-period=10", "--wait=false")
+        # A job that does not listen uses up all the time there is.
+        report = bench.report("job") if trap else None
+        deadline = time.monotonic() + 60
+        while "terminated" not in bench.status("job")["state"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    finally:
+        bench.team.kubectl("patch", "pod", "job", "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
     assert report is None or (report.state == "terminated" and "being deleted" in str(report.error))
     assert not bench.committed("job")
 
