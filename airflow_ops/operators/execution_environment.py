@@ -28,6 +28,7 @@ from airflow_ops.operators.pods import (
     NONCE_ANNOTATION,
     TEAM_LABEL,
     PodParts,
+    keep_of,
     label_value,
     shared_path_of,
 )
@@ -147,6 +148,7 @@ class ExecutionEnvironmentOperator(DataTask, PodJob):
             volume_claim=found.volume_claim,
             shared_path=shared_path_of(shared.url) if shared else None,
             grace=int(found.commit_timeout),
+            keep=keep_of(self.on_finish_action.value),
         )
 
     def process_command(self, found: Settings) -> list[str]:

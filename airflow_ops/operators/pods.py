@@ -30,6 +30,11 @@ TEAM_LABEL = "team"
 KEY_ANNOTATION = "datalayer/key"
 ATTEMPT_ANNOTATION = "datalayer/attempt"
 NONCE_ANNOTATION = "datalayer/nonce"
+DELIVERY_LABEL = "datalayer/delivery"
+"""Of pods that only deliver."""
+KEEP_ANNOTATION = "datalayer/keep"
+"""That the author wants the pod kept: ``always``, or unless it succeeded (``failed``). A sweep leaves it."""
+KEEP_ALWAYS, KEEP_FAILED = "always", "failed"
 
 POD_VARIABLE = "DATALAYER_INTERNAL_POD_"
 
@@ -70,6 +75,8 @@ class PodParts(msgspec.Struct, frozen=True, kw_only=True):
     """More variables for the committer."""
     base_token: bool = False
     """Whether the user's container is given the ServiceAccount's token, too."""
+    keep: str | None = None
+    """Which ends the pod is kept after, as :data:`KEEP_ANNOTATION` has it."""
 
     def attach_to_pod(self, pod: k8s.V1Pod) -> k8s.V1Pod:
         """Return a copy of a pod with our parts.
@@ -82,7 +89,8 @@ class PodParts(msgspec.Struct, frozen=True, kw_only=True):
         spec: k8s.V1PodSpec = pod.spec
         base = self._check_names(spec)
         pod.metadata.labels = {**(pod.metadata.labels or {}), **self.labels, MANAGED_LABEL: "true"}
-        pod.metadata.annotations = {**(pod.metadata.annotations or {}), **self.annotations}
+        kept = {KEEP_ANNOTATION: self.keep} if self.keep else {}
+        pod.metadata.annotations = {**(pod.metadata.annotations or {}), **self.annotations, **kept}
 
         mounts = [k8s.V1VolumeMount(name=_DATA_VOLUME, mount_path=FOLDER)]
         volumes = [
@@ -182,6 +190,13 @@ def shared_mounts(parts: PodParts) -> tuple[list[k8s.V1Volume], list[k8s.V1Volum
     claim = k8s.V1PersistentVolumeClaimVolumeSource(claim_name=parts.volume_claim)
     volume = k8s.V1Volume(name=_SHARED_VOLUME, persistent_volume_claim=claim)
     return [volume], [k8s.V1VolumeMount(name=_SHARED_VOLUME, mount_path=parts.shared_path)]
+
+
+def keep_of(on_finish_action: str) -> str | None:
+    """Return after which ends a pod is kept, by the provider's word for what becomes of a pod; None for none."""
+    return {"keep_pod": KEEP_ALWAYS, "delete_active_pod": KEEP_ALWAYS, "delete_succeeded_pod": KEEP_FAILED}.get(
+        on_finish_action
+    )
 
 
 def pod_variables() -> list[k8s.V1EnvVar]:

@@ -97,6 +97,10 @@ class CommitLog(ABC):
             False if it has committed already, and is therefore left as it is.
         """
 
+    @abstractmethod
+    def is_fenced(self, number: int) -> bool:
+        """Whether an attempt was given up, so that it never commits. One request."""
+
     def _read(self, path: str) -> _Read | None:
         try:
             data, info = self._store.get(path)
@@ -165,6 +169,10 @@ class HeadObject(CommitLog):
             if expected and self._decided(expected, number, manifest):
                 return
         raise self._conflict(number, f"the head changed {_MAX_ROUNDS} times while it tried")
+
+    def is_fenced(self, number: int) -> bool:
+        read = self._read(layout.head_path(self._key))
+        return read is not None and number in read.fenced
 
     def fence(self, number: int) -> bool:
         path = layout.head_path(self._key)
@@ -248,6 +256,10 @@ class CommitFolder(CommitLog):
                 raise CommitStateUnknownError(message, key=str(self._key), attempt=number) from error
         # Looked at again after the link: a lower attempt that linked after a higher one was never the head, and must not call itself committed.
         self._refuse_if_superseded(number)
+
+    def is_fenced(self, number: int) -> bool:
+        read = self._read(layout.commit_path(self._key, number))
+        return read is not None and number in read.fenced
 
     def fence(self, number: int) -> bool:
         path = layout.commit_path(self._key, number)
