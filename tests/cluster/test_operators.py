@@ -140,7 +140,7 @@ def test_an_input_that_cannot_be_prepared_fails_the_task_at_once(place: Place, t
     assert tasks.run(place, CHAIN, "numbers", dag_id="chain").state == "success"
     with place.s3.client() as client:
         # Somebody removes what the manifest lists.
-        prefix = f"tasks{place.key('chain', 'numbers').path}/attempts/1/default/numbers.csv"
+        prefix = f"tasks/{place.key('chain', 'numbers').path.strip('/')}/attempts/1/default/numbers.csv"
         client.delete_object(Bucket=place.bucket, Key=prefix)
     began = time.monotonic()
     done = tasks.run(place, CHAIN, "total", dag_id="chain")
