@@ -207,7 +207,8 @@ def executor_template(
     own = next((one for one in containers if one.get("name") == _EXECUTOR), containers[0])
     own["name"] = _EXECUTOR
     if credentials_secret:
-        own["envFrom"] = [*(own.get("envFrom") or []), {"secretRef": {"name": credentials_secret}}]
+        # First, so that what the author takes from elsewhere wins.
+        own["envFrom"] = [{"secretRef": {"name": credentials_secret}}, *(own.get("envFrom") or [])]
     if mounts:
         own["volumeMounts"] = [*(own.get("volumeMounts") or []), *mounts]
     if volumes:

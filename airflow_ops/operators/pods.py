@@ -68,7 +68,7 @@ class PodParts(msgspec.Struct, frozen=True, kw_only=True):
     """A claim of the pod's namespace that is mounted at ``shared_path``."""
     shared_path: str | None = None
     grace: int = 3600
-    """Seconds from the pod's deletion to its end by force, unless the author set some: an upload fits in."""
+    """Seconds from the end of the job, or the pod's deletion, to its end by force: an upload fits in. More where the author set more."""
     command: Sequence[str] = ("datalayer", "pod")
     """What the committer runs."""
     committer_env: Sequence[k8s.V1EnvVar] = ()
@@ -104,15 +104,16 @@ class PodParts(msgspec.Struct, frozen=True, kw_only=True):
         credentials = self._credentials()
 
         base.env = [*(base.env or []), *_job_variables()]
-        base.env_from = [*(base.env_from or []), *credentials]
+        # First, so that what the author takes from elsewhere wins.
+        base.env_from = [*credentials, *(base.env_from or [])]
         base.volume_mounts = [*(base.volume_mounts or []), *mounts, *([token] if self.base_token else [])]
-        committer = self._committer([*mounts, token], credentials, base.image_pull_policy)
+        committer = self._committer([*mounts, token], credentials, base.image_pull_policy, spec.security_context)
         # Before the author's own: they find the inputs prepared.
         spec.init_containers = [committer, *(spec.init_containers or [])]
         spec.volumes = [*(spec.volumes or []), *volumes]
         spec.security_context = with_fs_group(spec.security_context)
-        if spec.termination_grace_period_seconds is None:
-            spec.termination_grace_period_seconds = self.grace
+        # It bounds the upload after the job's end, too, which an author's few seconds would cut short.
+        spec.termination_grace_period_seconds = max(spec.termination_grace_period_seconds or 0, self.grace)
         if spec.automount_service_account_token is None:
             # A job needs no way to the API server. The committer's is mounted by name.
             spec.automount_service_account_token = False
@@ -140,13 +141,18 @@ class PodParts(msgspec.Struct, frozen=True, kw_only=True):
         return [k8s.V1EnvFromSource(secret_ref=k8s.V1SecretEnvSource(name=self.credentials_secret))]
 
     def _committer(
-        self, mounts: list[k8s.V1VolumeMount], credentials: list[k8s.V1EnvFromSource], pull_policy: str | None
+        self,
+        mounts: list[k8s.V1VolumeMount],
+        credentials: list[k8s.V1EnvFromSource],
+        pull_policy: str | None,
+        security: Any,
     ) -> k8s.V1Container:
         told = [k8s.V1EnvVar(name=name, value=value) for name, value in self.context.items()]
         return k8s.V1Container(
             name=COMMITTER,
             image=self.committer_image,
-            image_pull_policy=pull_policy,
+            image_pull_policy=own_pull_policy(pull_policy),
+            security_context=own_security(security),
             command=[*self.command],
             restart_policy="Always",
             env=[
@@ -190,6 +196,27 @@ def shared_mounts(parts: PodParts) -> tuple[list[k8s.V1Volume], list[k8s.V1Volum
     claim = k8s.V1PersistentVolumeClaimVolumeSource(claim_name=parts.volume_claim)
     volume = k8s.V1Volume(name=_SHARED_VOLUME, persistent_volume_claim=claim)
     return [volume], [k8s.V1VolumeMount(name=_SHARED_VOLUME, mount_path=parts.shared_path)]
+
+
+def own_pull_policy(policy: str | None) -> str | None:
+    """Return the pull policy for an image of ours beside an author's image with this one: that the author's must be there says nothing of ours."""
+    return policy if policy in {"IfNotPresent", "Always"} else None
+
+
+def own_security(pod: Any) -> k8s.V1SecurityContext:
+    """Return the security context of a container of ours in a pod with this one: as Pod Security's ``restricted`` wants it.
+
+    It runs as the user that the pod names, to read what the job leaves, else as the image's, which is not root. In a pod of root's, which
+    ``restricted`` refuses anyway, it keeps root's rights: folders that other users made are open to it as to the job.
+    """
+    user = pod.get("runAsUser") if isinstance(pod, dict) else getattr(pod, "run_as_user", None)
+    is_root = user == 0
+    return k8s.V1SecurityContext(
+        allow_privilege_escalation=False,
+        capabilities=None if is_root else k8s.V1Capabilities(drop=["ALL"]),
+        run_as_non_root=not is_root,
+        seccomp_profile=k8s.V1SeccompProfile(type="RuntimeDefault"),
+    )
 
 
 def keep_of(on_finish_action: str) -> str | None:

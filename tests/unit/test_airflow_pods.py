@@ -114,12 +114,51 @@ def test_what_the_author_wrote_for_the_pod_stays() -> None:
     )
     spec, base = pod["spec"], container(pod, "base")
     assert spec["securityContext"] == {"fsGroup": 12, "runAsUser": 5}
-    assert (spec["serviceAccountName"], spec["terminationGracePeriodSeconds"]) == ("own", 17)
+    assert (spec["serviceAccountName"], spec["terminationGracePeriodSeconds"]) == ("own", 3600)
     assert spec["automountServiceAccountToken"] is True
     assert {"A", "B", "DATALAYER_IN"} <= {one["name"] for one in base["env"]}
     assert base["resources"] == {"limits": {"cpu": "2"}}
     assert "mine" in [one["name"] for one in spec["volumes"]]
     assert pod["metadata"]["labels"]["mine"] == "1"
+
+
+@pytest.mark.parametrize(("own", "expected"), [(17, 3600), (None, 3600), (7200, 7200)])
+def test_an_upload_has_the_time_of_a_commit_or_more_where_the_author_gives_more(own: int | None, expected: int) -> None:
+    assert built(termination_grace_period=own)["spec"]["terminationGracePeriodSeconds"] == expected
+
+
+def test_what_the_author_takes_from_elsewhere_wins_over_the_credentials() -> None:
+    own = k8s.V1EnvFromSource(secret_ref=k8s.V1SecretEnvSource(name="mine"))
+    assert [one["secretRef"]["name"] for one in container(built(env_from=[own]), "base")["envFrom"]] == ["keys", "mine"]
+    template = {"spec": {"containers": [{"envFrom": [{"secretRef": {"name": "mine"}}]}]}}
+    (one,) = executor_template(template, labels={}, credentials_secret="keys")["spec"]["containers"]
+    assert [item["secretRef"]["name"] for item in one["envFrom"]] == ["keys", "mine"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"), [("Never", None), ("Always", "Always"), ("IfNotPresent", "IfNotPresent")]
+)
+def test_an_image_that_must_be_there_already_says_nothing_of_the_committers(policy: str, expected: str | None) -> None:
+    pod = built(image_pull_policy=policy)
+    assert container(pod, "base")["imagePullPolicy"] == policy
+    assert container(pod, COMMITTER).get("imagePullPolicy") == expected
+
+
+@pytest.mark.parametrize("security", [None, {"runAsUser": 5}, k8s.V1PodSecurityContext(run_as_user=5)])
+def test_the_committer_is_as_restricted_pods_want_it(security: Any) -> None:
+    assert container(built(security_context=security), COMMITTER)["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+@pytest.mark.parametrize("security", [{"runAsUser": 0}, k8s.V1PodSecurityContext(run_as_user=0)])
+def test_in_a_pod_of_roots_the_committer_is_root_too(security: Any) -> None:
+    found = container(built(security_context=security), COMMITTER)["securityContext"]
+    assert found["runAsNonRoot"] is False
+    assert "capabilities" not in found
 
 
 def test_the_shared_volume_is_mounted_where_the_tier_says() -> None:
