@@ -5,21 +5,28 @@ That pod gets the destinations' keys in a Secret that belongs to it: it is remov
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+import copy
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from kubernetes.client import CoreV1Api
 from kubernetes.client import models as k8s
 from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
 
-from airflow_ops.operators.pod_states import phase_of
+from airflow_ops.operators.pod_states import end_of_base, launch_problem, phase_of, status_of
 from airflow_ops.operators.pods import (
+    DELIVERY_LABEL,
     KEY_ANNOTATION,
     MANAGED_LABEL,
     NONCE_ANNOTATION,
     TEAM_LABEL,
     PodParts,
     label_value,
+    own_pull_policy,
+    own_security,
     shared_mounts,
     with_fs_group,
 )
@@ -40,8 +47,20 @@ if TYPE_CHECKING:
     from datalayer.resolve.resolution import Resolution
 
 CONTAINER = "delivery"
-_NOT_FOUND = 404
+_NOT_FOUND, _CONFLICT, _TOO_MANY = 404, 409, 429
 _ENDED = {"Succeeded", "Failed"}
+_NOT_CREATED = {"CreateContainerConfigError", "CreateContainerError"}
+_LOST_ANSWERS = 5
+
+_Answer = TypeVar("_Answer")
+
+
+class DeliveryFailedError(HandoffError):
+    """Outputs are committed and were not delivered. Another try can help, unless whoever delivered says otherwise."""
+
+    def __init__(self, message: str = "", *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
 
 
 def wanted_deliveries(task: Prepared, done: Sequence[Delivered]) -> dict[str, list[Destination]]:
@@ -81,7 +100,7 @@ def deliver_in_pod(
     parts: PodParts,
     *,
     namespace: str,
-    pull_policy: str | None,
+    like: k8s.V1Pod | None,
     quota_wait: float,
     limit: float,
     log: Any,
@@ -89,73 +108,118 @@ def deliver_in_pod(
 ) -> list[Delivered]:
     """Deliver from a pod of the team, and return what was delivered. Pod and Secret are gone afterwards.
 
+    Args:
+        client: The API server.
+        task: What is delivered.
+        wanted: Where to.
+        parts: What the task's pod was given.
+        namespace: The team's.
+        like: The task's pod, whose place and rights the delivery has.
+        quota_wait: Seconds to wait for room in the quota.
+        limit: Seconds for the delivery itself.
+        log: Where a person reads it.
+        stopped: Whether to give up.
+
     Raises:
-        DataLayerError: It was not delivered; the outputs stay committed.
+        DeliveryFailedError: It was not delivered; the outputs stay committed.
+        ApiException: The API server refused.
+        StoppedError: ``stopped`` said so.
     """
     context, secret = _told(task, wanted)
+    secret_name = _name(task) if secret else None
     pod = create_pod(
         client,
-        delivery_pod(task, context, parts, namespace=namespace, pull_policy=pull_policy, secret=bool(secret)),
+        delivery_pod(task, context, parts, namespace=namespace, like=like, secret=secret_name, limit=limit),
         limit=quota_wait,
         log=log,
         stopped=stopped,
     )
-    name = pod.metadata.name
+    # The cluster's hook may have named it otherwise.
+    name, namespace = pod.metadata.name, pod.metadata.namespace
     try:
         if secret:
             owner = k8s.V1OwnerReference(api_version="v1", kind="Pod", name=name, uid=pod.metadata.uid)
             body = k8s.V1Secret(
-                metadata=k8s.V1ObjectMeta(name=name, labels={MANAGED_LABEL: "true"}, owner_references=[owner]),
+                metadata=k8s.V1ObjectMeta(name=secret_name, labels={MANAGED_LABEL: "true"}, owner_references=[owner]),
                 string_data=secret,
                 immutable=True,
             )
-            client.create_namespaced_secret(namespace, body)
-        report = _wait(client, name, namespace, limit, stopped)
+            _patiently(lambda: _make_secret(client, namespace, body), stopped)
+        report = wait_for_report(lambda: client.read_namespaced_pod(name, namespace), secret_name, limit, stopped)
+    except DeliveryFailedError as error:
+        error.message = f"the outputs of {task.key} are committed, and could not be delivered: {error.message}"
+        raise
     finally:
-        _remove(client, name, namespace, secret=bool(secret), log=log)
-    if report is None or report.state != "succeeded":
-        error = report.error if report is not None else None
-        told = f"{error.type}: {error.message}" if error else "its pod left no report"
-        raise HandoffError(f"the outputs of {task.key} are committed, and could not be delivered: {told}")
+        _remove(client, name, namespace, secret=secret_name, log=log)
     return _named(report.delivered, wanted)
 
 
 def delivery_pod(
-    task: Prepared, context: TaskContext, parts: PodParts, *, namespace: str, pull_policy: str | None, secret: bool
+    task: Prepared,
+    context: TaskContext,
+    parts: PodParts,
+    *,
+    namespace: str,
+    like: k8s.V1Pod | None,
+    secret: str | None,
+    limit: float,
 ) -> k8s.V1Pod:
-    """Return the pod that delivers. Where it needs a Secret, that has its own name, and it starts once the Secret is there."""
-    name = f"deliver-{task.claim.nonce[:20]}"
+    """Return the pod that delivers, as the cluster's ``pod_mutation_hook`` leaves it. Where it needs a Secret it starts once that is there.
+
+    It has the ServiceAccount of the task's pod and may run where that may: the rights to the team's data, and to its nodes, hang on them.
+    """
     volumes, mounts = shared_mounts(parts)
-    sources = [one for one in (parts.credentials_secret, name if secret else None) if one]
+    own: k8s.V1PodSpec = like.spec if like is not None else k8s.V1PodSpec(containers=[])
+    policies = [one.image_pull_policy for one in own.containers if one.name == parts.base]
+    security = with_fs_group(copy.deepcopy(own.security_context))
     container = k8s.V1Container(
         name=CONTAINER,
         image=parts.committer_image,
-        image_pull_policy=pull_policy,
+        image_pull_policy=own_pull_policy(policies[0] if policies else None),
+        security_context=own_security(security),
         command=["datalayer", "deliver"],
         env=[k8s.V1EnvVar(name=key, value=value) for key, value in context_environment(context).items()],
-        env_from=[k8s.V1EnvFromSource(secret_ref=k8s.V1SecretEnvSource(name=one)) for one in sources],
+        env_from=[
+            k8s.V1EnvFromSource(secret_ref=k8s.V1SecretEnvSource(name=one))
+            for one in (parts.credentials_secret, secret)
+            if one
+        ],
         volume_mounts=mounts,
         resources=k8s.V1ResourceRequirements(
             requests={"cpu": "50m", "memory": "128Mi"}, limits={"cpu": "1", "memory": "512Mi"}
         ),
     )
-    return k8s.V1Pod(
+    pod = k8s.V1Pod(
         api_version="v1",
         kind="Pod",
         metadata=k8s.V1ObjectMeta(
-            name=name,
+            name=_name(task),
             namespace=namespace,
-            labels={MANAGED_LABEL: "true", TEAM_LABEL: label_value(task.key.team)},
+            labels={MANAGED_LABEL: "true", DELIVERY_LABEL: "true", TEAM_LABEL: label_value(task.key.team)},
             annotations={KEY_ANNOTATION: str(task.key), NONCE_ANNOTATION: task.claim.nonce},
         ),
         spec=k8s.V1PodSpec(
             restart_policy="Never",
+            active_deadline_seconds=max(int(limit), 1),
             containers=[container],
             volumes=volumes,
+            service_account_name=own.service_account_name,
             automount_service_account_token=False,
-            security_context=with_fs_group(None),
+            image_pull_secrets=own.image_pull_secrets,
+            tolerations=own.tolerations,
+            node_selector=own.node_selector,
+            security_context=security,
         ),
     )
+    # As the provider takes it, so that it is the same for all of a cluster's pods.
+    from airflow.settings import pod_mutation_hook
+
+    pod_mutation_hook(pod)
+    return pod
+
+
+def _name(task: Prepared) -> str:
+    return f"deliver-{task.claim.nonce[:20]}"
 
 
 def _told(task: Prepared, wanted: dict[str, list[Destination]]) -> tuple[TaskContext, dict[str, str]]:
@@ -195,30 +259,104 @@ def _named(delivered: Sequence[Delivered], wanted: dict[str, list[Destination]])
     return found
 
 
-def _wait(client: CoreV1Api, name: str, namespace: str, limit: float, stopped: Callable[[], bool]) -> TaskReport | None:
-    waited = 0.0
-    while waited < limit:
-        pod = client.read_namespaced_pod(name, namespace)
+def wait_for_report(
+    read: Callable[[], k8s.V1Pod],
+    secret: str | None,
+    limit: float,
+    stopped: Callable[[], bool],
+    *,
+    interval: float = 1.0,
+) -> TaskReport:
+    """Return the report of a delivery that succeeded.
+
+    Args:
+        read: Asks for the pod.
+        secret: The name of its own Secret.
+        limit: Seconds to wait.
+        stopped: Whether to give up.
+        interval: Seconds between two looks.
+
+    Raises:
+        DeliveryFailedError: It failed, will never start, is gone, or took too long.
+        ApiException: The API server did not answer several times in a row, or refused.
+        StoppedError: ``stopped`` said so.
+    """
+    deadline = time.monotonic() + limit
+    while True:
+        try:
+            pod = _patiently(read, stopped, interval=interval)
+        except ApiException as error:
+            if error.status != _NOT_FOUND:
+                raise
+            raise DeliveryFailedError("its pod is gone: somebody deleted it") from error
         if phase_of(pod) in _ENDED:
-            for status in pod.status.container_statuses or ():
-                if status.state.terminated is not None and status.state.terminated.message:
-                    try:
-                        return decode_report(status.state.terminated.message.encode())
-                    except DataLayerError:
-                        return None
-            return None
-        pause(1.0, stopped)
-        waited += 1.0
-    return None
+            return _ended_well(pod)
+        if (problem := never_starts(pod, secret)) is not None:
+            raise DeliveryFailedError(f"its pod will never start: {problem}")
+        if time.monotonic() >= deadline:
+            raise DeliveryFailedError(f"it took more than {limit:.0f} s (commit_timeout)")
+        pause(interval, stopped)
 
 
-def _remove(client: CoreV1Api, name: str, namespace: str, *, secret: bool, log: Any) -> None:
+def _ended_well(pod: k8s.V1Pod) -> TaskReport:
+    status = status_of(pod, CONTAINER)
+    ended = status.state.terminated if status is not None and status.state is not None else None
+    report = None
+    if ended is not None and ended.message:
+        with contextlib.suppress(DataLayerError):
+            report = decode_report(ended.message.encode())
+    if report is not None and report.state == "succeeded":
+        return report
+    if report is not None and report.error is not None:
+        error = report.error
+        raise DeliveryFailedError(f"{error.type}: {error.message}", retryable=error.retryable)
+    raise DeliveryFailedError(f"its pod left no report: {end_of_base(pod, CONTAINER)}")
+
+
+def never_starts(pod: k8s.V1Pod, secret: str | None) -> str | None:
+    """Return why a delivery's pod will never start, if the kubelet says so. That its own Secret is not there yet is no reason."""
+    status = status_of(pod, CONTAINER)
+    waiting = status.state.waiting if status is not None and status.state is not None else None
+    if waiting is not None and waiting.reason in _NOT_CREATED:
+        message = waiting.message or ""
+        if secret is None or f'"{secret}"' not in message:
+            return f"{waiting.reason}: {message}"
+    return launch_problem(pod)
+
+
+def _make_secret(client: CoreV1Api, namespace: str, body: k8s.V1Secret) -> None:
+    try:
+        client.create_namespaced_secret(namespace, body)
+    except ApiException as error:
+        # Made before, by a request whose answer was lost: its name is the claim's.
+        if error.status != _CONFLICT:
+            raise
+
+
+def _patiently(call: Callable[[], _Answer], stopped: Callable[[], bool], *, interval: float = 1.0) -> _Answer:
+    """Call, and again where the API server did not answer, a few times."""
+    for left in reversed(range(_LOST_ANSWERS)):
+        try:
+            return call()
+        except ApiException as error:
+            if left == 0 or (error.status is not None and error.status < 500 and error.status != _TOO_MANY):
+                raise
+        except HTTPError:
+            if left == 0:
+                raise
+        pause(interval, stopped)
+    raise AssertionError("unreachable")
+
+
+def _remove(client: CoreV1Api, name: str, namespace: str, *, secret: str | None, log: Any) -> None:
     removals: list[Callable[[], Any]] = [lambda: client.delete_namespaced_pod(name, namespace, grace_period_seconds=5)]
     if secret:
-        removals.insert(0, lambda: client.delete_namespaced_secret(name, namespace))
+        removals.insert(0, lambda: client.delete_namespaced_secret(secret, namespace))
     for remove in removals:
         try:
             remove()
         except ApiException as error:
             if error.status != _NOT_FOUND:
                 log.warning("%s in namespace %s could not be removed: %s. A sweep will", name, namespace, error.reason)
+        except HTTPError as error:
+            log.warning("%s in namespace %s could not be removed: %s. A sweep will", name, namespace, error)

@@ -184,7 +184,7 @@ class ExecutionEnvironmentOperator(DataTask, PodJob):
                     left,
                     self._pod_parts(task),
                     namespace=self._namespace,
-                    pull_policy=self.image_pull_policy,
+                    like=self.pod or self.pod_request_obj,
                     quota_wait=self._settings.quota_wait,
                     limit=self._settings.commit_timeout,
                     log=self.log,
