@@ -14,7 +14,7 @@ from airflow_ops.layers import open_layer
 from airflow_ops.reading import readers_of
 from airflow_ops.remembering import recall_inputs, remember_inputs
 from airflow_ops.resolving import resolve_inputs
-from datalayer.commit.claims import claim_attempt, find_claim, read_claim
+from datalayer.commit.claims import claim_once, read_claim
 from datalayer.errors import CommitConflictError, NotPublishedError
 from datalayer.handoff.context import AttemptRef, InputSpec, ProducerSpec, TaskContext, check_context, context_config
 from datalayer.handoff.deliveries import check_destinations
@@ -96,8 +96,8 @@ def enrich(
         told = msgspec.structs.replace(told, inputs=with_pins(told, pinned))
         check_context(told)
         remember_inputs(declared, told.inputs, recalled, context)
-        claim = _claim(layer, key, context)
-        told = msgspec.structs.replace(told, attempt=AttemptRef(claim.attempt, claim.nonce))
+        claim, fresh = claim_once(layer.home, key, str(context["ti"].id))
+        told = msgspec.structs.replace(told, attempt=AttemptRef(claim.attempt, claim.nonce, fresh=fresh))
         return Prepared(layer, told, tuple(pinned), claim, bool(recalled))
 
 
@@ -136,13 +136,6 @@ def _pin(layer: DataLayer, context: TaskContext, recalled: dict[str, InputSpec])
             key=error.key,
             misses=error.misses,
         ) from error
-
-
-def _claim(layer: DataLayer, key: TaskKey, context: Context) -> Claim:
-    """Return the claim of this try: its own where it has one already, as after a deferral."""
-    owner = str(context["ti"].id)
-    found = find_claim(layer.home, key, owner)
-    return found or claim_attempt(layer.home, key, owner=owner)
 
 
 def _readers(layer: DataLayer, key: TaskKey, context: Context) -> list[str]:

@@ -11,7 +11,7 @@ from datalayer.addresses.location import Location
 from datalayer.addresses.runs import LATEST
 from datalayer.config import Config, Connection, HotConfig, TierConfig
 from datalayer.designs import StorageDesign, storage_design
-from datalayer.errors import ConfigError, InvalidKeyError
+from datalayer.errors import ConfigError, InvalidKeyError, NotPublishedError
 from datalayer.resolve.resolver import Resolver
 from datalayer.stores.base import Store, Tier
 from datalayer.stores.counting import CountingStore, Receipt
@@ -191,6 +191,18 @@ class DataLayer:
         """
         _check_key(key)
         return self._resolver.resolve(key, attempt=attempt, digest=digest)
+
+    def resolution_of(self, attempt: Attempt) -> Resolution:
+        """Return what an attempt of this process has committed: no request.
+
+        Raises:
+            NotPublishedError: It has not.
+        """
+        if attempt.committed is None:
+            raise NotPublishedError(
+                f"attempt {attempt.number} of {attempt.key} has not committed", key=str(attempt.key)
+            )
+        return self._resolver.known(attempt.key, attempt.committed)
 
     def latest(self, team: str, dag_id: str, task_id: str, map_index: int | None = None) -> Resolution:
         """Return the newest committed run of a task by logical date; it lists the task's runs.

@@ -69,6 +69,27 @@ def claim_attempt(store: Store, key: TaskKey, owner: str | None = None) -> Claim
     )
 
 
+def claim_once(store: Store, key: TaskKey, owner: str) -> tuple[Claim, bool]:
+    """Return the claim of an owner, and whether it was made now: one request where nobody has claimed before.
+
+    Args:
+        store: The home store.
+        key: The task.
+        owner: The scheduler's id of this try of the task instance. A claim that it has made before is found again.
+
+    Raises:
+        PublishError: As for :func:`claim_attempt`.
+    """
+    claim = Claim(wire.VERSION, str(key), 1, os.urandom(16).hex(), datetime.now(UTC).isoformat(), owner)
+    try:
+        store.put_exclusive(_claim_path(key, 1), wire.encode(claim))
+    except AlreadyExistsError:
+        # Its own put, whose answer was lost, is found, too.
+        found = find_claim(store, key, owner)
+        return (found, found.nonce == claim.nonce) if found else (claim_attempt(store, key, owner), True)
+    return claim, True
+
+
 def find_claim(store: Store, key: TaskKey, owner: str) -> Claim | None:
     """Return the newest claim that a task instance holds, or None."""
     for number in sorted(attempt_numbers(store, key), reverse=True):

@@ -13,7 +13,7 @@ from datalayer.addresses.keys import DEFAULT_OUTPUT, check_output_name
 from datalayer.commit import wire
 from datalayer.commit.claims import Claim, attempt_numbers, claim_attempt, read_claim
 from datalayer.commit.index import encode_index
-from datalayer.commit.log import open_log
+from datalayer.commit.log import Committed, open_log
 from datalayer.commit.manifest import (
     FILES,
     REFERENCE,
@@ -23,6 +23,7 @@ from datalayer.commit.manifest import (
     Output,
     Producer,
     check_entries,
+    digest_of,
 )
 from datalayer.commit.output import OutputWriter
 from datalayer.errors import CommitConflictError, DataLayerError, PublishError
@@ -73,6 +74,7 @@ class Attempt:
         self._outputs: dict[str, OutputWriter] = {}
         self._references: dict[str, Output] = {}
         self._begun: tuple[Manifest, bytes] | None = None
+        self._committed: Committed | None = None
         self._abandoned = False
         self._refused = False
         self._lock = threading.Lock()
@@ -90,6 +92,11 @@ class Attempt:
     def claim(self) -> Claim:
         """The claim that holds the number."""
         return self._claim
+
+    @property
+    def committed(self) -> Committed | None:
+        """What it has committed; None while it has not."""
+        return self._committed
 
     def output(self, name: str = DEFAULT_OUTPUT) -> OutputWriter:
         """Return the writer of one named output; the same one for the same name.
@@ -149,6 +156,7 @@ class Attempt:
             except CommitConflictError:
                 self._refused = True
                 raise
+            self._committed = Committed(manifest, document, digest_of(document))
         self._heartbeat.stop()
         then, self._then = self._then, None
         if then:

@@ -48,6 +48,8 @@ def begin_attempt(
             f"attempt {number} of {key} is not claimed by this context: claim an attempt anew, or leave it out of the context",
             key=str(key),
         )
+    if context.attempt.fresh:
+        return publisher.attach(key, claim, inputs=lineage, producer=producer)
     if open_log(layer.home, key).attempt(number):
         raise CommitConflictError(
             f"attempt {number} of {key} has committed already, and a commit is final. Claim an attempt anew, or leave it out of the context",

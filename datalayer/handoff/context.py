@@ -72,6 +72,8 @@ class AttemptRef(msgspec.Struct, frozen=True, omit_defaults=True):
 
     number: int
     nonce: str
+    fresh: bool = False
+    """Whether it was claimed just now for this very job, so that nothing can have been staged or committed under it."""
 
 
 class ProducerSpec(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -199,7 +199,9 @@ class Steps:
                 # From here to the commit's answer nothing interrupts: a commit of which one does not know is worse than a late end.
                 self.signals.hold()
             self.report.seconds["commit"] = round(self.report.seconds["commit"] + time.monotonic() - commit_started, 3)
-        resolution = self.layer.resolve(self.context.task_key, attempt=self.report.attempt)
+            resolution = self.layer.resolution_of(attempt)
+        else:
+            resolution = self.layer.resolve(self.context.task_key, attempt=self.report.attempt)
         self._note(resolution)
         if self.delivers:
             self._deliver(resolution)

@@ -92,6 +92,10 @@ class Resolver:
             self._check_digest(key, pinned.digest, digest)
         return pinned
 
+    def known(self, key: TaskKey, committed: Committed) -> Resolution:
+        """Return the resolution of an attempt that this process has just committed: no request."""
+        return self._remember(key, committed, None)
+
     def latest(self, team: str, dag_id: str, task_id: str, map_index: int | None = None) -> Resolution:
         """Return the newest committed run of a task by logical date. Runs without a logical date have no place in that order.
 

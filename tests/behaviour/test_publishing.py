@@ -21,7 +21,7 @@ from datalayer import (
     VerificationError,
 )
 from datalayer.addresses import layout
-from datalayer.commit.claims import find_claim
+from datalayer.commit.claims import claim_once, find_claim
 from datalayer.commit.publisher import MAX_INLINE_ENTRIES
 from tests.behaviour.conftest import volume_layer
 
@@ -208,6 +208,16 @@ def test_a_reattached_task_finds_its_own_claim(layer: DataLayer, key: TaskKey) -
         attempt.output().put("a", b"2")
     assert layer.resolve(key).attempt == 1
     assert find_claim(layer.home, key, "ti-3") is None
+
+
+def test_an_owner_claims_once(layer: DataLayer, key: TaskKey) -> None:
+    first, fresh = claim_once(layer.home, key, "ti-1")
+    assert (first.attempt, fresh) == (1, True)
+    assert claim_once(layer.home, key, "ti-1") == (first, False)
+    second, fresh = claim_once(layer.home, key, "ti-2")
+    assert (second.attempt, fresh) == (2, True)
+    assert claim_once(layer.home, key, "ti-2") == (second, False)
+    assert claim_once(layer.home, key, "ti-1") == (first, False)
 
 
 def test_wrong_types_are_told_what_to_give_instead(layer: DataLayer, key: TaskKey) -> None:

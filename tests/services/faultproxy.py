@@ -24,16 +24,18 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from http.server import BaseHTTPRequestHandler
+from ipaddress import ip_address, ip_network
 from types import TracebackType
 from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 from tests.services.faults import Answer, Fault, Request
-from tests.services.process import HOST
 
 __all__ = ["Answer", "Fault", "FaultProxy", "Request"]
 
 _CHUNK = 1 << 18
+# Loopback, and the range that is set aside for benchmarks, in which the cluster of the tests has its bridge.
+_OWN = (ip_network("127.0.0.0/8"), ip_network("198.18.0.0/15"))
 # A body up to this size is in the proxy before any fault acts: what a killed client had sent is then whole.
 _WHOLE = 1 << 20
 # These concern one connection only, or are answered by the proxy itself (Expect).
@@ -55,12 +57,15 @@ class _Rule:
 
 
 class FaultProxy:
-    """Context manager: a proxy on a loopback port of its own in front of `upstream` (``http://host:port``)."""
+    """Context manager: a proxy in front of `upstream` (``http://host:port``), on a port of its own at the same address.
+
+    The address is one that nobody outside can reach: loopback, or the cluster's own bridge.
+    """
 
     def __init__(self, upstream: str) -> None:
         parts = urlsplit(upstream)
-        if parts.hostname not in {HOST, "localhost"} or parts.port is None:
-            raise ValueError(f"{upstream}: not a server on a loopback port")
+        if parts.hostname is None or parts.port is None or not _is_own(parts.hostname):
+            raise ValueError(f"{upstream}: not a server on a loopback port, or on a bridge of ours")
         self._server = _Server((parts.hostname, parts.port), self)
         self._lock = threading.Lock()
         self._rules: list[_Rule] = []
@@ -70,7 +75,8 @@ class FaultProxy:
     @property
     def endpoint(self) -> str:
         """URL of the proxy."""
-        return f"http://{HOST}:{self._server.server_address[1]}"
+        host, port = self._server.server_address[:2]
+        return f"http://{host!s}:{port}"
 
     @property
     def requests(self) -> list[Request]:
@@ -160,13 +166,17 @@ class FaultProxy:
         self._thread.join()
 
 
+def _is_own(host: str) -> bool:
+    return host == "localhost" or any(ip_address(host) in network for network in _OWN)
+
+
 class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = False
     request_queue_size = 128
 
     def __init__(self, upstream: tuple[str, int], proxy: FaultProxy) -> None:
-        super().__init__((HOST, 0), _Handler)
+        super().__init__((upstream[0], 0), _Handler)
         self.upstream, self.proxy, self.stopping = upstream, proxy, threading.Event()
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
