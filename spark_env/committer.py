@@ -15,18 +15,21 @@ import msgspec
 
 from datalayer.errors import HandoffError
 from datalayer.handoff.journal import FileJournal, JournaledOutput
+from datalayer.handoff.packing import unpacked
 from datalayer.handoff.pod import Engine, run_pod
 from datalayer.handoff.pod_folders import open_to_group
 from spark_env.conf import job_conf
 from spark_env.kubernetes import (
     DRIVER_LABEL,
     EXECUTOR_TEMPLATE,
+    JOB_PREFIX,
     PROPERTIES,
     DriverPod,
     SparkOnPods,
     as_properties,
     data_conf,
     driver_conf,
+    driver_label,
 )
 
 if TYPE_CHECKING:
@@ -37,8 +40,6 @@ if TYPE_CHECKING:
     from datalayer.handoff.steps import WorkFolder
     from datalayer.layer import DataLayer
 
-JOB_VARIABLE = "DATALAYER_INTERNAL_SPARK"
-"""The job as JSON, as :class:`SparkOnPods` has it."""
 ACCOUNT_VARIABLE = "DATALAYER_INTERNAL_POD_ACCOUNT"
 """The pod's ServiceAccount."""
 
@@ -64,7 +65,7 @@ class SparkEngine(Engine):
     def ready(self, layer: DataLayer, context: TaskContext, folder: WorkFolder, pinned: list[PinnedInput]) -> None:
         """Write the properties file and the executors' template."""
         try:
-            job = msgspec.json.decode(self._environ[JOB_VARIABLE], type=SparkOnPods)
+            job = msgspec.json.decode(unpacked(self._environ, JOB_PREFIX, "Spark's part"), type=SparkOnPods)
             pod = DriverPod(
                 self._environ[f"{_POD}NAME"],
                 self._environ[f"{_POD}NAMESPACE"],
@@ -96,7 +97,7 @@ class SparkEngine(Engine):
         }
         template = dict(job.template)
         metadata = dict(template.get("metadata") or {})
-        metadata["labels"] = {**(metadata.get("labels") or {}), DRIVER_LABEL: pod.name}
+        metadata["labels"] = {**(metadata.get("labels") or {}), DRIVER_LABEL: driver_label(pod.name)}
         template["metadata"] = metadata
         if layer.data.local_path(folder.outputs.name) is not None:
             for made in make_room(folder.outputs):

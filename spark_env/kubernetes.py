@@ -6,6 +6,8 @@ knows the pod's name and address, and where the data is, and writes all of it in
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,8 +26,12 @@ EXECUTOR_TEMPLATE = "executor.json"
 """The name of the pod template of executors, in the same place."""
 DRIVER_LABEL = "datalayer/driver"
 """The label of executors that names their driver's pod."""
+JOB_PREFIX = "DATALAYER_INTERNAL_SPARK_"
+"""Of the variables that tell the committer of the job: :class:`SparkOnPods` as JSON, packed."""
 DRIVER_PORT, BLOCK_MANAGER_PORT = 7078, 7079
 
+# Kubernetes' limit for a label's value; and Spark's own, which adds words and a number to it.
+_MAX_LABEL, _MAX_PREFIX = 63, 47
 _API_SERVER = "k8s://https://kubernetes.default.svc"
 _EXECUTOR = "spark-kubernetes-executor"
 _SQL_CLASS = "org.apache.spark.sql.hive.thriftserver.SparkSQLCLIDriver"
@@ -97,6 +103,19 @@ def submit_command(
     return ["/bin/sh", "-c", _SUBMIT, "spark-submit", *told, path, *arguments]
 
 
+def driver_label(pod: str) -> str:
+    """Return the value of :data:`DRIVER_LABEL` for a driver's pod: its name, which may be longer than a label's value."""
+    return bounded(pod, _MAX_LABEL)
+
+
+def bounded(name: str, limit: int) -> str:
+    """Return a pod's name within a number of characters: as it is, or cut, with its digest, so that two stay two."""
+    if len(name) <= limit:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{re.sub('[-.]+$', '', name[: limit - 9])}-{digest}"
+
+
 def driver_conf(job: SparkOnPods, pod: DriverPod, *, template: str) -> dict[str, str]:
     """Return the settings under which a driver in a pod has executors made.
 
@@ -123,6 +142,7 @@ def driver_conf(job: SparkOnPods, pod: DriverPod, *, template: str) -> dict[str,
         f"{prefix}namespace": pod.namespace,
         # They belong to it: the cluster removes them with it, whatever it dies of.
         f"{prefix}driver.pod.name": pod.name,
+        f"{prefix}executor.podNamePrefix": bounded(pod.name.replace(".", "-"), _MAX_PREFIX),
         f"{prefix}authenticate.serviceAccountName": pod.account,
         f"{prefix}authenticate.executor.serviceAccountName": pod.account,
         f"{prefix}container.image": job.image,

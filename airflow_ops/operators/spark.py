@@ -19,8 +19,10 @@ from kubernetes.client import ApiClient
 from kubernetes.client import models as k8s
 from kubernetes.client.exceptions import ApiException
 
+from airflow_ops import ending
 from airflow_ops.operators.execution_environment import ExecutionEnvironmentOperator, mapped
 from airflow_ops.operators.pods import (
+    COMMITTER,
     FOLDER,
     MANAGED_LABEL,
     TEAM_LABEL,
@@ -31,8 +33,17 @@ from airflow_ops.operators.pods import (
     shared_mounts,
 )
 from datalayer.errors import ConfigError
-from spark_env.committer import ACCOUNT_VARIABLE, JOB_VARIABLE
-from spark_env.kubernetes import DRIVER_LABEL, PROPERTIES, SparkOnPods, executor_template, submit_command
+from datalayer.handoff.packing import packed
+from spark_env.committer import ACCOUNT_VARIABLE
+from spark_env.kubernetes import (
+    DRIVER_LABEL,
+    JOB_PREFIX,
+    PROPERTIES,
+    SparkOnPods,
+    driver_label,
+    executor_template,
+    submit_command,
+)
 
 if TYPE_CHECKING:
     from airflow_ops.enriching import Prepared
@@ -103,7 +114,13 @@ class SparkExecutionEnvironmentOperator(ExecutionEnvironmentOperator):
         self.arguments = submit_command(
             self.application, self.application_args, main_class=self.main_class, properties=f"{FOLDER}/{PROPERTIES}"
         )
-        return super().build_pod_request_obj(context, dry_run=dry_run)
+        pod = super().build_pod_request_obj(context, dry_run=dry_run)
+        if self._prepared is not None:
+            try:
+                self._tell_of_executors(pod, self._prepared)
+            except ConfigError as error:
+                raise ending.as_airflow(error) from error
+        return pod
 
     def process_command(self, found: Settings) -> list[str]:
         """Return the command for the launcher ``process``: Spark in one process of this machine."""
@@ -127,39 +144,48 @@ class SparkExecutionEnvironmentOperator(ExecutionEnvironmentOperator):
             self._end_executors(remote_pod)
 
     def _pod_parts(self, task: Prepared) -> PodParts:
-        parts = super()._pod_parts(task)
-        fewest, most = (self.executors, self.executors) if isinstance(self.executors, int) else self.executors
-        job = SparkOnPods(
-            name=f"{task.key.dag_id}.{task.key.task_id}",
-            image=str(self.image),
-            executors=(fewest, most),
-            cores=self.executor_cores,
-            memory=self.executor_memory,
-            cpu=self.executor_cpu,
-            pull_policy=self.image_pull_policy,
-            pull_secrets=tuple(one.name for one in self.image_pull_secrets),
-            template=self._executor_template(task, parts),
-            conf={name: str(value) for name, value in self.conf.items()},
-        )
         return msgspec.structs.replace(
-            parts,
+            super()._pod_parts(task),
             command=("python", "-m", "spark_env.committer"),
-            context={**parts.context, JOB_VARIABLE: msgspec.json.encode(job).decode()},
             committer_env=(from_field(ACCOUNT_VARIABLE, "spec.serviceAccountName"),),
             base_token=True,
         )
 
-    def _executor_template(self, task: Prepared, parts: PodParts) -> dict[str, Any]:
+    def _tell_of_executors(self, pod: k8s.V1Pod, task: Prepared) -> None:
+        """Tell the committer what executors are to be. From the pod as it will be: its image may be a template's, or the cluster's hook's."""
+        job = self._job(task, ApiClient().sanitize_for_serialization(pod.spec))
+        (committer,) = [one for one in pod.spec.init_containers if one.name == COMMITTER]
+        variables = packed(msgspec.json.encode(job), JOB_PREFIX)
+        committer.env = [*committer.env, *(k8s.V1EnvVar(name=name, value=value) for name, value in variables.items())]
+
+    def _job(self, task: Prepared, spec: Mapping[str, Any]) -> SparkOnPods:
+        (base,) = [one for one in spec["containers"] if one["name"] == self.base_container_name]
+        if not base.get("image"):
+            raise ConfigError(
+                f"task {self.task_id!r}: neither image= nor its pod template names the image that driver and executors run"
+            )
+        parts = self._pod_parts(task)
         spell = ApiClient().sanitize_for_serialization
-        author = spell(self.executor_template) if self.executor_template is not None else {}
         volumes, mounts = shared_mounts(parts)
-        return executor_template(
-            author,
-            labels={TEAM_LABEL: label_value(task.key.team), MANAGED_LABEL: "true"},
-            credentials_secret=parts.credentials_secret,
-            volumes=spell(volumes),
-            mounts=spell(mounts),
-            fs_group=fs_group_of(self.security_context),
+        fewest, most = (self.executors, self.executors) if isinstance(self.executors, int) else self.executors
+        return SparkOnPods(
+            name=f"{task.key.dag_id}.{task.key.task_id}",
+            image=base["image"],
+            executors=(fewest, most),
+            cores=self.executor_cores,
+            memory=self.executor_memory,
+            cpu=self.executor_cpu,
+            pull_policy=base.get("imagePullPolicy"),
+            pull_secrets=tuple(one["name"] for one in spec.get("imagePullSecrets") or ()),
+            template=executor_template(
+                spell(self.executor_template) if self.executor_template is not None else {},
+                labels={TEAM_LABEL: label_value(task.key.team), MANAGED_LABEL: "true"},
+                credentials_secret=parts.credentials_secret,
+                volumes=spell(volumes),
+                mounts=spell(mounts),
+                fs_group=fs_group_of(spec.get("securityContext")),
+            ),
+            conf={name: str(value) for name, value in self.conf.items()},
         )
 
     def _end_executors(self, pod: k8s.V1Pod | None) -> None:
@@ -169,7 +195,7 @@ class SparkExecutionEnvironmentOperator(ExecutionEnvironmentOperator):
         try:
             self.client.delete_collection_namespaced_pod(
                 namespace=pod.metadata.namespace,
-                label_selector=f"{DRIVER_LABEL}={label_value(pod.metadata.name)}",
+                label_selector=f"{DRIVER_LABEL}={driver_label(pod.metadata.name)}",
                 grace_period_seconds=5,
             )
         except ApiException as error:

@@ -34,15 +34,22 @@ def context_environment(context: TaskContext) -> dict[str, str]:
     Raises:
         ConfigError: It is too large for a pod.
     """
-    packed = base64.b64encode(gzip.compress(context.encode(), mtime=0)).decode("ascii")
-    if len(packed) > _MAX_PACKED:
+    pieces = packed(context.encode(), PIECE_PREFIX)
+    size = sum(map(len, pieces.values()))
+    if size > _MAX_PACKED:
         counts = f"{sum(len(spec.pins or ()) for spec in context.inputs.values())} pinned inputs, {len(context.readers)} readers"
         raise ConfigError(
-            f"the context of {context.key} has {len(packed)} bytes when packed, and a pod takes {_MAX_PACKED} ({counts}). Read fewer "
+            f"the context of {context.key} has {size} bytes when packed, and a pod takes {_MAX_PACKED} ({counts}). Read fewer "
             "runs or map indexes in one task"
         )
-    pieces = range(0, len(packed), _PIECE_BYTES)
-    return {f"{PIECE_PREFIX}{at}": packed[start : start + _PIECE_BYTES] for at, start in enumerate(pieces)}
+    return pieces
+
+
+def packed(document: bytes, prefix: str) -> dict[str, str]:
+    """Return a document as variables for :func:`unpacked`: their values have no character that a shell or the kubelet would expand."""
+    text = base64.b64encode(gzip.compress(document, mtime=0)).decode("ascii")
+    starts = range(0, len(text), _PIECE_BYTES)
+    return {f"{prefix}{at}": text[start : start + _PIECE_BYTES] for at, start in enumerate(starts)}
 
 
 def context_from_environment(environ: Mapping[str, str]) -> TaskContext:
@@ -53,23 +60,35 @@ def context_from_environment(environ: Mapping[str, str]) -> TaskContext:
         HandoffError: There is none, it is not whole, or it is no context.
         ProtocolVersionError: It was written by a newer major version.
     """
+    return decode_context(unpacked(environ, PIECE_PREFIX, "the context"), "the context in the environment")
+
+
+def unpacked(environ: Mapping[str, str], prefix: str, what: str) -> bytes:
+    """Return the document that variables hold.
+
+    Args:
+        environ: The environment.
+        prefix: Of the variables' names.
+        what: The document, in the words of an error.
+
+    Raises:
+        HandoffError: There is none, or it is not whole.
+    """
     pieces: list[str] = []
-    while (piece := environ.get(f"{PIECE_PREFIX}{len(pieces)}")) is not None:
+    while (piece := environ.get(f"{prefix}{len(pieces)}")) is not None:
         pieces.append(piece)
     if not pieces:
         raise HandoffError(
-            f"{PIECE_PREFIX}0 is not set: there is no context in the environment. The operator that makes the pod sets it"
+            f"{prefix}0 is not set: {what} is not in the environment. The operator that makes the pod sets it"
         )
     try:
         unpacker = zlib.decompressobj(wbits=31)
         # Bounded, because a few bytes can unpack to any number.
         data = unpacker.decompress(base64.b64decode("".join(pieces), validate=True), _MAX_UNPACKED)
     except (binascii.Error, ValueError, zlib.error) as error:
-        raise HandoffError(
-            f"the context in {PIECE_PREFIX}0 to _{len(pieces) - 1} cannot be unpacked: {error}"
-        ) from error
+        raise HandoffError(f"{what} in {prefix}0 to _{len(pieces) - 1} cannot be unpacked: {error}") from error
     if not unpacker.eof:
         raise HandoffError(
-            f"the context in {PIECE_PREFIX}0 to _{len(pieces) - 1} is not whole, or larger than {_MAX_UNPACKED} bytes"
+            f"{what} in {prefix}0 to _{len(pieces) - 1} is not whole, or larger than {_MAX_UNPACKED} bytes"
         )
-    return decode_context(data, "the context in the environment")
+    return data
