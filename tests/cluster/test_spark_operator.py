@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import subprocess
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet
+import pyspark
 import pytest
 
 from tests.cluster.operating import GONE_SECONDS, MANAGED, Place, Tasks, wait_until
@@ -33,6 +39,19 @@ CREATE TEMPORARY VIEW numbers USING text OPTIONS (path '${spark.datalayer.input.
 INSERT OVERWRITE DIRECTORY '${spark.datalayer.output.default}' USING parquet SELECT sum(CAST(value AS BIGINT)) AS total FROM numbers;
 """,
 }
+JAVA = """
+package jobs;
+import org.apache.spark.sql.SparkSession;
+public class Weekly {
+    public static void main(String[] arguments) {
+        SparkSession spark = SparkSession.builder().getOrCreate();
+        spark.read().text(spark.conf().get("spark.datalayer.input.numbers.default"))
+            .repartition(4).filter("CAST(value AS BIGINT) > " + arguments[0])
+            .write().parquet(spark.conf().get("spark.datalayer.output.default"));
+        spark.stop();
+    }
+}
+"""
 SOURCE = """
 JOBS = dict(
     volumes=[k8s.V1Volume(name="jobs", config_map=k8s.V1ConfigMapVolumeSource(name="jobs"))],
@@ -67,6 +86,10 @@ with DAG("spark", start_date=START) as dag:
             **ARGS,
             **more,
         )
+    SparkExecutionEnvironmentOperator(
+        task_id="weekly", image=SPARK, application="local:///jobs/weekly.jar", main_class="jobs.Weekly", application_args=["990"],
+        inputs={"numbers": numbers.output}, executors=(1, 2), **SMALL, **JOBS, **ARGS,
+    )
 """
 
 
@@ -115,6 +138,26 @@ def test_a_file_of_sql_is_an_application(place: Place, tasks: Tasks, jobs: None)
     done(tasks, place, "sum")
     assert rows(place, "sum") == [500_500]
     place.assert_nothing_left()
+
+
+def test_a_jar_is_an_application_whose_executors_come_as_there_is_work(
+    place: Place, tasks: Tasks, spark_image: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "jobs" / "Weekly.java"
+    source.parent.mkdir()
+    source.write_text(JAVA)
+    spark_jars = Path(pyspark.__file__).parent / "jars"
+    subprocess.run(["javac", "--release", "17", "-cp", f"{spark_jars}/*", source], check=True)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as jar:
+        jar.write(source.with_suffix(".class"), "jobs/Weekly.class")
+    data = {"weekly.jar": base64.b64encode(packed.getvalue()).decode()}
+    place.team.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "jobs"}, "binaryData": data})
+    done(tasks, place, "numbers")
+    done(tasks, place, "weekly")
+    assert rows(place, "weekly") == ["1000", *(str(number) for number in range(991, 1000))]
+    place.assert_nothing_left()
+    assert executors(place) == []
 
 
 @pytest.mark.kills
