@@ -26,7 +26,7 @@ from airflow_ops.values import write_value
 from datalayer.addresses.keys import DEFAULT_OUTPUT
 from datalayer.addresses.location import Location
 from datalayer.commit.reference import pin_location
-from datalayer.config import TierConfig
+from datalayer.config import Config, TierConfig
 from datalayer.errors import ConfigError
 from datalayer.handoff.attempts import begin_attempt
 from datalayer.stores.base import Tier
@@ -49,7 +49,7 @@ class _SourceOperator(PublishingTask, BaseOperator):
     def __init__(
         self,
         *,
-        source: str,
+        source: str | Path,
         output: str = DEFAULT_OUTPUT,
         aws_conn_id: str | None = None,
         deliver: Deliver | None = None,
@@ -81,8 +81,11 @@ class PublishOutputOperator(_SourceOperator):
 
     def _fill(self, prepared: Prepared, attempt: Attempt) -> None:
         writer = attempt.output(self._name)
+        if isinstance(self.source, Path):
+            write_value(writer, self.source)
+            return
         if "://" not in self.source:
-            write_value(writer, Path(self.source))
+            write_value(writer, allowed_folder(self.source, prepared.layer.config))
             return
         location = Location.parse(self.source)
         folder, name = location, ""
@@ -99,11 +102,33 @@ class PublishOutputOperator(_SourceOperator):
                     target.write(chunk)
 
 
+def allowed_folder(source: str, config: Config) -> Path:
+    """Return a text as a path of this machine, if it lies below a folder that the deployment lets tasks read.
+
+    A text may come from a template or an XCom, so from whoever triggers a run or writes what an operator reads: it must not choose any file
+    that the worker can read.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    path = Path(source).resolve()
+    places = [reference.prefix.removeprefix("file://") for reference in config.references]
+    folders = [place for place in places if "://" not in place]
+    # Resolved, both: neither ".." nor a link leads out.
+    if any(path.is_relative_to(Path(folder).resolve()) for folder in folders):
+        return path
+    raise ConfigError(
+        f"publish_output: {source!r} is a path of the worker and lies below no folder that tasks may read (configured: "
+        f"{', '.join(folders) or 'none'}). Write it in the DAG as pathlib.Path({source!r}), or have the deployment add [[references]] with a "
+        "prefix that covers it; for an object store write s3://bucket/path"
+    )
+
+
 class ReferenceOutputOperator(_SourceOperator):
     """Gives data where it lies a task address. See :func:`reference_output`."""
 
     def _fill(self, prepared: Prepared, attempt: Attempt) -> None:
-        location = Location.parse(self.source)
+        location = Location.parse(str(self.source))
         store = prepared.layer.reference_store(location)
         attempt.refer(self._name, store.tier.value, location, pin_location(store, location))
 
@@ -120,8 +145,8 @@ def publish_output(
     """Return a task that copies files into a committed output. Where they may stay where they are, :func:`reference_output` moves no bytes.
 
     Args:
-        source: ``s3://bucket/path/`` (a folder) or ``s3://bucket/path`` (an object), a file or folder of the worker, or what another operator pushed
-            to XCom. May be a template.
+        source: ``s3://bucket/path/`` (a folder) or ``s3://bucket/path`` (an object), or what another operator pushed to XCom; may be a template.
+            A file or folder of the worker is a ``pathlib.Path``; as a text, it has to lie below a folder under ``[[references]]``.
         task_id: The task.
         output: The output's name.
         aws_conn_id: The connection that may read it; without one, the AWS environment's own.
