@@ -33,6 +33,7 @@ from airflow_ops.operators.pods import (
     shared_path_of,
 )
 from airflow_ops.operators.process import run_process
+from airflow_ops.operators.reattaching import origin_of
 from airflow_ops.settings import Settings
 from datalayer.errors import ConfigError, DataLayerError
 from datalayer.handoff.context import ProducerSpec
@@ -88,12 +89,14 @@ class ExecutionEnvironmentOperator(DataTask, PodJob):
         self._prepared: Prepared | None = None
         self._report: TaskReport | None = None
         self._told: str | None = None
+        self._origin: dict[str, str] = {}
         self._declare(job_config, inputs, outputs, deliver)
 
     def pre_execute(self, context: Context) -> None:
         """Resolve and pin the inputs, and claim the attempt. After a deferral its own are found again."""
         super().pre_execute(context)
         self._prepared = enrich(self, context, producer=ProducerSpec(operator=type(self).__name__, image=self.image))
+        self._origin = origin_of(self._prepared, context)
         for line in story.of_inputs(self._prepared):
             self.log.info("%s", line)
 
@@ -105,7 +108,7 @@ class ExecutionEnvironmentOperator(DataTask, PodJob):
             self._report = run_process(self, self._task, self._settings)
             return None
         run = super().execute
-        return self._judged(lambda: run(context))
+        return self._judged(lambda: run(context), context)
 
     def post_execute(self, context: Context, result: Any = None) -> None:
         """Make sure that the head names this try's attempt; then deliver, tell and count."""
@@ -143,6 +146,7 @@ class ExecutionEnvironmentOperator(DataTask, PodJob):
                 KEY_ANNOTATION: str(task.key),
                 ATTEMPT_ANNOTATION: str(task.attempt),
                 NONCE_ANNOTATION: task.claim.nonce,
+                **self._origin,
             },
             credentials_secret=found.credentials_secret,
             volume_claim=found.volume_claim,

@@ -6,17 +6,26 @@ What a pod came to is decided by the manifest alone, whatever goes wrong with it
 from __future__ import annotations
 
 import contextvars
+import sys
 import threading
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
+from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import PodLaunchFailedException
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
-from airflow.providers.cncf.kubernetes.utils.pod_manager import OnFinishAction, OnKillAction, PodManager
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.providers.cncf.kubernetes.utils.pod_manager import OnFinishAction, OnKillAction, PodManager, PodPhase
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRuntimeError,
+    AirflowSkipException,
+    TaskDeferred,
+)
 from kubernetes.client import CoreV1Api
 from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
 
 from airflow_ops import ending
 from airflow_ops.enriching import Prepared, attach
@@ -28,12 +37,14 @@ from airflow_ops.operators.pods import (
     NONCE_ANNOTATION,
     PodParts,
 )
-from airflow_ops.operators.reattaching import earlier_pods, is_done, is_live
+from airflow_ops.operators.reattaching import earlier_pods, is_live, may_go_on
 from airflow_ops.operators.task_pods import DELETE_GRACE, TaskPods
 from airflow_ops.operators.waiting import (
+    PodDeletedError,
     PreparingFailedError,
     StoppedError,
     create_pod,
+    is_outage,
     preparing_error,
     until_base_ended,
 )
@@ -72,7 +83,7 @@ class PodJob(KubernetesPodOperator):
 
     def trigger_reentry(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on after the pod's end, or a look at its log in between."""
-        return self._judged(lambda: self._reenter(context, event))
+        return self._judged(lambda: self._reenter(context, event), context)
 
     def on_kill(self) -> None:
         """End what was started: the pod is deleted, and the attempt fenced and dropped. Called from a signal's handler, so it takes no lock."""
@@ -106,21 +117,28 @@ class PodJob(KubernetesPodOperator):
     def get_or_create_pod(self, pod_request_obj: k8s.V1Pod, context: Context) -> k8s.V1Pod:
         """Return the pod of an earlier try that goes on, or a new one. A full quota is waited out."""
         selector = self._build_find_pod_label_selector(context)
+        adopted: k8s.V1Pod | None = None
         for pod in earlier_pods(self.client, pod_request_obj.metadata.namespace, selector, self._task):
-            if self.durable and (is_live(pod) or is_done(pod, self._task, context)):
+            if adopted is None and self.durable and may_go_on(pod, self._task, context):
                 self._adopt(pod)
-                self.log.info(
-                    "Going on with pod %s of an earlier try (uid %s), which produces attempt %s",
-                    pod.metadata.name,
-                    pod.metadata.uid,
-                    self._task.attempt,
-                )
-                self._persist_pod_identity_to_task_state_store(context, pod)
-                return pod
-            self._supersede(pod)
+                adopted = pod
+            else:
+                self._supersede(pod)
+        if adopted is not None:
+            self.log.info(
+                "Going on with pod %s of an earlier try (uid %s), which produces attempt %s",
+                adopted.metadata.name,
+                adopted.metadata.uid,
+                self._task.attempt,
+            )
+            self._persist_pod_identity_to_task_state_store(context, adopted)
+            return adopted
         pod = create_pod(
             self.client, pod_request_obj, limit=self._settings.quota_wait, log=self.log, stopped=lambda: self._killed
         )
+        if self._killed:
+            # The signal came before there was anything to delete.
+            raise StoppedError
         if self.durable:
             self._persist_pod_identity_to_task_state_store(context, pod)
         return pod
@@ -142,6 +160,7 @@ class PodJob(KubernetesPodOperator):
             lambda: self._look(pod),
             base=self.base_container_name,
             interval=self.base_container_status_polling_interval,
+            log=self.log,
             stopped=lambda: self._killed,
         )
         if follower is not None:
@@ -167,6 +186,8 @@ class PodJob(KubernetesPodOperator):
 
     def defer(self, *, trigger: Any, method_name: str, **told: Any) -> NoReturn:
         """Defer, with a trigger that waits for the committer, too."""
+        if self._killed:
+            raise StoppedError
         if type(trigger) is KubernetesPodTrigger:
             _, given = trigger.serialize()
             task = self._task
@@ -188,7 +209,7 @@ class PodJob(KubernetesPodOperator):
         context: Context | None = None,
     ) -> None:
         """Note how the pod ended, and remove it as the author wants it. What it means for the task is decided later, by the manifest."""
-        if self._killed or remote_pod is None:
+        if self._killed or remote_pod is None or self._leaves_pod(sys.exception(), context):
             return
         try:
             ended = self._look(remote_pod)
@@ -236,13 +257,20 @@ class PodJob(KubernetesPodOperator):
     def _delete_grace(self) -> int:
         return DELETE_GRACE if self.termination_grace_period is None else self.termination_grace_period
 
-    def _judged(self, work: Callable[[], Any]) -> Any:
+    def _judged(self, work: Callable[[], Any], context: Context) -> Any:
         """Do the work with a pod, and let the manifest decide where something goes wrong on the way."""
         try:
             return work()
-        except (TaskDeferred, AirflowSkipException, AirflowFailException):
+        except (TaskDeferred, AirflowFailException):
+            raise
+        except AirflowSkipException:
+            self._drop(self._task)
             raise
         except StoppedError as error:
+            if self.on_kill_action == OnKillAction.KEEP_POD:
+                raise AirflowException(
+                    f"task {self.task_id!r} was told to end while its pod ran, which is kept"
+                ) from error
             self._delete_own_pod()
             self._drop(self._task)
             raise AirflowException(
@@ -254,12 +282,31 @@ class PodJob(KubernetesPodOperator):
                 raise
             raise AirflowFailException(str(error)) from error
         except Exception as error:
+            if self._leaves_pod(error, context):
+                self.log.warning("The pod is not touched by this, and the next try goes on with it: %s", error)
+                raise
             # Fenced first: what is not committed by now never will be.
             self._drop(self._task)
+            self._delete_own_pod(kept=self.on_finish_action != OnFinishAction.DELETE_POD)
             if ending.committed(self._task) is None:
-                raise ending.failure(self._task, self._report, self._told or str(error)) from error
+                told = str(error) if isinstance(error, PodDeletedError) else self._told or str(error)
+                raise ending.failure(self._task, self._report, told) from error
             self.log.warning("Something went wrong after the outputs were committed, which stay: %s", error)
             return None
+
+    def _leaves_pod(self, error: BaseException | None, context: Context | None) -> bool:
+        """Whether an error says nothing about the pod, which is at work, so that the next try goes on with it."""
+        pod = self.pod or self.pod_request_obj
+        if not isinstance(error, (ApiException, HTTPError, AirflowRuntimeError)) or pod is None or not self.durable:
+            return False
+        instance = context["ti"] if context is not None else None
+        if instance is None or instance.try_number > (getattr(instance, "max_tries", None) or 0):
+            return False
+        try:
+            found = self._look(pod)
+        except (ApiException, HTTPError) as again:
+            return is_outage(again)
+        return is_live(found) and (found.metadata.annotations or {}).get(NONCE_ANNOTATION) == self._task.claim.nonce
 
     def _reenter(self, context: Context, event: dict[str, Any]) -> Any:
         try:
@@ -275,10 +322,20 @@ class PodJob(KubernetesPodOperator):
         if (report := pod_states.preparing_failed(pod, self.base_container_name)) is not None:
             self.cleanup(pod, pod, context=context)
             raise preparing_error(report)
+        ended = pod_states.base_has_ended(pod, self.base_container_name)
+        if pod_states.is_deleted(pod) and not ended:
+            self.cleanup(pod, pod, context=context)
+            raise PodDeletedError(pod)
+        if event["status"] != "success" and not ended and (problem := pod_states.launch_problem(pod)) is not None:
+            self.cleanup(pod, pod, context=context)
+            raise PodLaunchFailedException(problem)
         return super().trigger_reentry(context, event)
 
     def _write_logs(  # type: ignore[override]  # likewise
-        self, pod: k8s.V1Pod, follow: bool = False, since_time: Any = None
+        self,
+        pod: k8s.V1Pod,
+        follow: bool = False,  # noqa: ARG002  # the provider's signature
+        since_time: Any = None,
     ) -> None:
         """Copy the job's log. It has been written by now, so a stream that does not end is left alone."""
         run = contextvars.copy_context().run
@@ -286,7 +343,7 @@ class PodJob(KubernetesPodOperator):
             target=run, args=(self._try_write_logs, pod, since_time), name="datalayer-log", daemon=True
         )
         work.start()
-        work.join(None if follow and not pod_states.base_has_ended(pod, self.base_container_name) else 4 * _LOG_SECONDS)
+        work.join(4 * _LOG_SECONDS)
 
     def _try_write_logs(self, pod: k8s.V1Pod, since_time: Any) -> None:
         try:
@@ -328,6 +385,9 @@ class PodJob(KubernetesPodOperator):
     def _adopt(self, pod: k8s.V1Pod) -> None:
         told = pod.metadata.annotations or {}
         mine = self._task
+        if mine.claim.nonce != told[NONCE_ANNOTATION]:
+            # Its own claim stays empty, and must not pass for a later attempt that counts.
+            self._drop(mine)
         self._prepared = attach(mine, int(told[ATTEMPT_ANNOTATION]), told[NONCE_ANNOTATION])
 
     def _supersede(self, pod: k8s.V1Pod) -> None:
@@ -335,21 +395,31 @@ class PodJob(KubernetesPodOperator):
         told = pod.metadata.annotations or {}
         self.log.info("Pod %s of an earlier try is superseded by attempt %s", pod.metadata.name, self._task.attempt)
         self.patch_already_checked(pod, reraise=False)
-        if self.on_finish_action == OnFinishAction.DELETE_POD:
-            self.pod_manager.delete_pod(pod)
+        if told[NONCE_ANNOTATION] != self._task.claim.nonce:
             ending.drop_attempt(self._task.layer, self._task.key, int(told[ATTEMPT_ANNOTATION]), told[NONCE_ANNOTATION])
+        if self.on_finish_action == OnFinishAction.DELETE_POD or (
+            self.on_finish_action == OnFinishAction.DELETE_ACTIVE_POD and is_live(pod)
+        ):
+            self.pod_manager.delete_pod(pod)
 
     def _drop(self, task: Prepared) -> None:
         ending.drop_attempt(task.layer, task.key, task.attempt, task.claim.nonce)
 
-    def _delete_own_pod(self) -> None:
+    def _delete_own_pod(self, *, kept: bool = False) -> None:
+        """Delete the pod if it is this attempt's; where its author keeps pods that have ended, only one that has not."""
         pod = self.pod or self.pod_request_obj
         if pod is None:
             return
         try:
             client = CoreV1Api(type(self.client.api_client)(self.client.api_client.configuration))
+            found = client.read_namespaced_pod(pod.metadata.name, pod.metadata.namespace)
+            own = (found.metadata.annotations or {}).get(NONCE_ANNOTATION) == self._task.claim.nonce
+            if not own or (kept and pod_states.phase_of(found) in PodPhase.terminal_states):
+                return
             client.delete_namespaced_pod(
                 pod.metadata.name, pod.metadata.namespace, grace_period_seconds=self._delete_grace
             )
-        except Exception as error:  # noqa: BLE001  # somebody else may have deleted it; a sweep finds what is left
+        except Exception as error:  # noqa: BLE001  # a sweep finds what is left
+            if isinstance(error, ApiException) and error.status == _NOT_FOUND:
+                return
             self.log.warning("Pod %s could not be deleted: %s", pod.metadata.name, error)

@@ -53,7 +53,12 @@ def has_ended(pod: k8s.V1Pod, base: str) -> bool:
     if phase_of(pod) in PodPhase.terminal_states:
         committer = status_of(pod, COMMITTER)
         return committer is None or committer.state is None or committer.state.running is None
-    return base_has_ended(pod, base) and report_of(pod) is not None
+    return base_has_ended(pod, base) and (report := report_of(pod)) is not None and not _goes_on(pod, report)
+
+
+def is_deleted(pod: k8s.V1Pod) -> bool:
+    """Whether somebody has deleted a pod, which may still have its grace."""
+    return pod.metadata is not None and pod.metadata.deletion_timestamp is not None
 
 
 def report_of(pod: k8s.V1Pod) -> TaskReport | None:
@@ -124,6 +129,14 @@ def end_of_base(pod: k8s.V1Pod, base: str) -> str:
     if ended.exit_code > 128:
         return f"the container {base!r} was ended by signal {ended.exit_code - 128} (exit code {ended.exit_code})"
     return f"the container {base!r} ended with exit code {ended.exit_code}"
+
+
+def _goes_on(pod: k8s.V1Pod, report: TaskReport) -> bool:
+    """Whether a report is only that of an earlier start of the committer, and a later start may do what that one could not."""
+    status = status_of(pod, COMMITTER)
+    if status is None or status.state is None or status.state.terminated is not None:
+        return False
+    return report.command_exit_code is None and report.error is not None and report.error.retryable
 
 
 def _endings(pod: k8s.V1Pod) -> Iterator[k8s.V1ContainerStateTerminated]:

@@ -8,11 +8,13 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from aiohttp import ClientError
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
-from airflow.providers.cncf.kubernetes.utils.pod_manager import AsyncPodManager
+from airflow.providers.cncf.kubernetes.utils.pod_manager import AsyncPodManager, OnKillAction
+from kubernetes_asyncio.client.exceptions import ApiException
 
 from airflow_ops.operators import pod_states
-from airflow_ops.operators.waiting import PreparingFailedError, until_started
+from airflow_ops.operators.waiting import OUTAGE, PodDeletedError, until_started
 
 if TYPE_CHECKING:
     from airflow.triggers.base import TriggerEvent
@@ -48,6 +50,27 @@ class TaskPodTrigger(KubernetesPodTrigger):
     def pod_manager(self) -> AsyncPodManager:
         return _Pods(self.hook, base=self.base_container_name, prepare_timeout=self.commit_timeout)
 
+    async def _get_pod(self) -> V1Pod:  # type: ignore[override]  # the provider's is wrapped in retries
+        """Return the pod. A server that does not answer for some minutes ends nothing.
+
+        Raises:
+            PodDeletedError: Somebody deleted the pod before its job had ended: it may have an hour's grace, or its node be lost.
+        """
+        deadline = time.monotonic() + OUTAGE
+        while True:
+            try:
+                pod = await super()._get_pod()
+                break
+            except (ApiException, ClientError, TimeoutError) as error:
+                status = getattr(error, "status", None) or 0
+                if 400 <= status < 500 or time.monotonic() >= deadline:
+                    raise
+                self.log.warning("The API server does not answer: %s", error)
+                await asyncio.sleep(self.poll_interval)
+        if pod_states.is_deleted(pod) and not pod_states.base_has_ended(pod, self.base_container_name):
+            raise PodDeletedError(pod)
+        return pod
+
     async def _wait_for_container_completion(self) -> TriggerEvent:
         event = await super()._wait_for_container_completion()
         if event.payload.get("status") in {"success", "failed"}:
@@ -62,9 +85,9 @@ class TaskPodTrigger(KubernetesPodTrigger):
             await asyncio.sleep(self.poll_interval)
 
     async def on_kill(self) -> None:
-        """Delete the pod of a task that somebody ends while it is deferred, and drop its attempt."""
+        """Delete the pod of a task that somebody ends while it is deferred, and drop its attempt; unless its author keeps the pod."""
         await super().on_kill()
-        if self._fired_event:
+        if self._fired_event or self.on_kill_action == OnKillAction.KEEP_POD:
             return
         with contextlib.suppress(Exception):  # Whatever is left is fenced by the next try, or swept.
             await asyncio.to_thread(self._drop)
@@ -86,6 +109,7 @@ class _Pods(AsyncPodManager):
     async def await_pod_start(
         self, pod: V1Pod, schedule_timeout: int = 120, startup_timeout: int = 120, check_interval: float = 1
     ) -> None:
+        # What goes wrong ends the trigger with an event. The worker reads from the pod what it was, and says it to the person.
         try:
             await until_started(
                 lambda: self.read_pod(pod),
@@ -96,8 +120,5 @@ class _Pods(AsyncPodManager):
                 prepare_timeout=self._prepare_timeout,
                 interval=check_interval,
             )
-        except PreparingFailedError as error:
-            # The worker reads it from the pod, and says it to the person.
-            self.log.warning("%s", error)
         finally:
             self.stop_watching_events = True

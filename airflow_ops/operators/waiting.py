@@ -28,14 +28,29 @@ if TYPE_CHECKING:
 
     from datalayer.handoff.report import TaskReport
 
-_FORBIDDEN, _NOT_FOUND, _CONFLICT = 403, 404, 409
+_FORBIDDEN, _NOT_FOUND, _CONFLICT, _TOO_MANY = 403, 404, 409, 429
 _LOST_ANSWERS = 5
+OUTAGE = 300.0
+"""Seconds for which the API server may not answer while a pod is watched."""
+_CONFLICTS = 120.0
+"""Seconds for which an earlier pod of the same name may take to go, or the server be too busy for a new one."""
+_LATER, _LATER_PAUSE = 60.0, 5.0
 _LONGEST_PAUSE = 60.0
 _SLICE = 0.5
 
 
 class StoppedError(Exception):
     """Whoever waits was told to end."""
+
+
+class PodDeletedError(Exception):
+    """Somebody has deleted the pod before its job had ended, so nothing may come of it. ``pod`` is the pod as it was seen."""
+
+    def __init__(self, pod: k8s.V1Pod) -> None:
+        super().__init__(
+            f"pod {pod.metadata.name} was deleted before its job had ended: somebody did so, or the cluster did"
+        )
+        self.pod = pod
 
 
 class PreparingFailedError(HandoffError):
@@ -50,8 +65,9 @@ class PreparingFailedError(HandoffError):
 def create_pod(client: CoreV1Api, pod: k8s.V1Pod, *, limit: float, log: Any, stopped: Callable[[], bool]) -> k8s.V1Pod:
     """Create a pod and return it as the server has it.
 
-    A refusal because the namespace's quota is used up is waited out, with growing pauses, and the log says so. A pod that is there already is
-    taken for ours if it names our claim: then an earlier answer was lost.
+    A refusal because the namespace's quota is used up is waited out, with growing pauses, and the log says so. So is, for two minutes, a server that
+    is too busy, and an earlier pod of the same name that is about to go. A pod that is there already is taken for ours if it names our claim: then
+    an earlier answer was lost.
 
     Args:
         client: The API server.
@@ -71,17 +87,23 @@ def create_pod(client: CoreV1Api, pod: k8s.V1Pod, *, limit: float, log: Any, sto
 
     def create() -> k8s.V1Pod:
         nonlocal lost
+        began = time.monotonic()
         while True:
             try:
                 return client.create_namespaced_pod(namespace=namespace, body=body)
             except ApiException as error:
-                if error.status == _CONFLICT and (found := _own(client, pod)) is not None:
+                found = _named(client, pod) if error.status == _CONFLICT else None
+                if found is not None and _is_own(found, pod):
                     log.info(
                         "Pod %s is there already (uid %s): the answer to its creation was lost",
                         name,
                         found.metadata.uid,
                     )
                     return found
+                if _is_passing(error, found) and time.monotonic() - began < _CONFLICTS:
+                    log.info("Pod %s cannot be created just now (%s)", name, error.reason)
+                    pause(2.0, stopped)
+                    continue
                 if (error.status is not None and error.status < 500) or lost >= _LOST_ANSWERS:
                     raise
             except HTTPError:
@@ -126,16 +148,28 @@ def quota_refusal(error: BaseException | None) -> str | None:
     return message if "exceeded quota" in message else None
 
 
-def _own(client: CoreV1Api, pod: k8s.V1Pod) -> k8s.V1Pod | None:
-    """Return the pod of the same name if it was made for the same claim."""
+def _is_passing(error: ApiException, found: k8s.V1Pod | None) -> bool:
+    """Whether a refusal passes by itself: a server that is too busy, a quota that others change, an earlier pod of the name that goes."""
+    if error.status == _CONFLICT:
+        # A pod that has gone meanwhile was in the way only until now.
+        return found is None or pod_states.is_deleted(found)
+    return bool(error.status == _TOO_MANY)
+
+
+def _named(client: CoreV1Api, pod: k8s.V1Pod) -> k8s.V1Pod | None:
+    """Return the pod of the same name, whosever it is."""
     try:
-        found = client.read_namespaced_pod(pod.metadata.name, pod.metadata.namespace)
+        return client.read_namespaced_pod(pod.metadata.name, pod.metadata.namespace)
     except ApiException as error:
         if error.status == _NOT_FOUND:
             return None
         raise
+
+
+def _is_own(found: k8s.V1Pod, pod: k8s.V1Pod) -> bool:
+    """Whether a pod was made for the same claim."""
     mine = (pod.metadata.annotations or {}).get(NONCE_ANNOTATION)
-    return found if mine and (found.metadata.annotations or {}).get(NONCE_ANNOTATION) == mine else None
+    return bool(mine) and (found.metadata.annotations or {}).get(NONCE_ANNOTATION) == mine
 
 
 async def until_started(
@@ -163,6 +197,7 @@ async def until_started(
 
     Raises:
         PreparingFailedError: The committer could not prepare the inputs.
+        PodDeletedError: Somebody deleted the pod.
         PodLaunchFailedException: The pod will never start.
         PodLaunchTimeoutException: It took too long.
         StoppedError: ``stopped`` said so.
@@ -174,10 +209,7 @@ async def until_started(
         pod = await read()
         if pod_states.has_started(pod, base):
             return pod
-        if (report := pod_states.preparing_failed(pod, base)) is not None:
-            raise preparing_error(report)
-        if (problem := pod_states.launch_problem(pod)) is not None:
-            raise PodLaunchFailedException(problem)
+        check_start(pod, base)
         now = _step(pod)
         if now != step:
             step, since = now, time.monotonic()
@@ -193,6 +225,22 @@ async def until_started(
             if stopped():
                 raise StoppedError
             await asyncio.sleep(min(left, _SLICE))
+
+
+def check_start(pod: k8s.V1Pod, base: str) -> None:
+    """Check that the user's container, which has not started, can still do so.
+
+    Raises:
+        PreparingFailedError: The committer could not prepare the inputs.
+        PodDeletedError: Somebody deleted the pod.
+        PodLaunchFailedException: The kubelet says that it never will.
+    """
+    if (report := pod_states.preparing_failed(pod, base)) is not None:
+        raise preparing_error(report)
+    if pod_states.is_deleted(pod):
+        raise PodDeletedError(pod)
+    if (problem := pod_states.launch_problem(pod)) is not None:
+        raise PodLaunchFailedException(problem)
 
 
 def _step(pod: k8s.V1Pod) -> str:
@@ -232,18 +280,59 @@ def until_ended(
 
 
 def until_base_ended(
-    read: Callable[[], k8s.V1Pod], *, base: str, interval: float, stopped: Callable[[], bool] = lambda: False
+    read: Callable[[], k8s.V1Pod],
+    *,
+    base: str,
+    interval: float,
+    log: Any,
+    stopped: Callable[[], bool] = lambda: False,
+    outage: float = OUTAGE,
 ) -> k8s.V1Pod:
     """Wait until the user's container has ended, however long it runs, and return the pod.
 
+    Args:
+        read: Asks for the pod.
+        base: The user's container.
+        interval: Seconds between two looks; more once the job has run for a minute.
+        log: Where a person reads it.
+        stopped: Whether to give up.
+        outage: Seconds for which the API server may not answer.
+
     Raises:
+        PodDeletedError: Somebody deleted the pod.
+        ApiException: The server refused, or failed for longer than ``outage``; likewise ``HTTPError``.
         StoppedError: ``stopped`` said so.
     """
+    began = time.monotonic()
+    lost: float | None = None
     while True:
-        pod = read()
-        if pod_states.base_has_ended(pod, base):
-            return pod
-        pause(interval, stopped)
+        try:
+            pod = read()
+        except (ApiException, HTTPError) as error:
+            now = time.monotonic()
+            if not is_outage(error) or (lost is not None and now - lost >= outage):
+                raise
+            if lost is None:
+                lost = now
+                log.warning(
+                    "The API server does not answer: %s. The job is not touched by that; asking again for %.0f s",
+                    error,
+                    outage,
+                )
+        else:
+            lost = None
+            if pod_states.base_has_ended(pod, base):
+                return pod
+            if pod_states.is_deleted(pod):
+                raise PodDeletedError(pod)
+        pause(interval if time.monotonic() - began < _LATER else max(interval, _LATER_PAUSE), stopped)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether an error says nothing about a pod, but only that the API server cannot be asked just now."""
+    if isinstance(error, ApiException):
+        return error.status in {None, 0, _TOO_MANY} or error.status >= 500
+    return isinstance(error, HTTPError)
 
 
 def pause(seconds: float, stopped: Callable[[], bool]) -> None:
