@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,17 @@ def tasks() -> Iterator[Tasks]:
     """A process that runs single tasks of Airflow."""
     with task_process() as running:
         yield running
+
+
+@pytest.fixture
+def say(capfd: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Prints a figure past pytest's capture, also in a test that passes."""
+
+    def tell(line: str) -> None:
+        with capfd.disabled():
+            sys.stdout.write(f"\n{line}\n")
+
+    return tell
 
 
 @pytest.fixture

@@ -43,6 +43,19 @@ def test_f17_a_pod_that_vanishes_while_its_job_runs_has_committed_nothing(
     place.assert_nothing_left()
 
 
+def test_f17_a_pod_that_is_deleted_is_not_given_its_hour(place: Place, tasks: Tasks) -> None:
+    deaf = "trap '' TERM; echo 1 > $DATALAYER_OUT/default/one; while true; do sleep 1; done"
+    source = SLOW.replace("echo 1 > $DATALAYER_OUT/default/one; sleep {seconds}", deaf)
+    started = tasks.start(place, source)
+    pod = wait_until(place.running, "the pod runs")
+    place.team.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false")
+    wait_until(lambda: "has ended" if started.result.exists() else None, "the task ends")
+    assert started.wait() in {"failed", "up_for_retry"}, started.story()
+    assert "was deleted before its job had ended" in started.error
+    assert place.head("faults", "job") is None
+    place.assert_nothing_left()
+
+
 def test_f17_a_pod_that_vanishes_after_its_commit_has_succeeded(place: Place, tasks: Tasks) -> None:
     source = (
         SLOW.format(seconds=1)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import contextlib
 import json
 import statistics
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -59,7 +58,7 @@ def proxy(place: Place) -> Iterator[FaultProxy]:
 
 @pytest.mark.parametrize("turns", [pytest.param(1, id="test"), pytest.param(10, marks=pytest.mark.nightly)])
 def test_p16_a_small_task_beside_the_stock_operator(
-    place: Place, tasks: Tasks, proxy: FaultProxy, tmp_path: Path, turns: int
+    place: Place, tasks: Tasks, proxy: FaultProxy, tmp_path: Path, turns: int, say: Callable[[str], None]
 ) -> None:
     calls = tmp_path / "calls"
     source = DAG.format(calls=str(calls))
@@ -78,18 +77,13 @@ def test_p16_a_small_task_beside_the_stock_operator(
             to_first = float(started.split("first line at ")[1].split()[0].strip("\"',")) - uptime
             seen.append((seconds, to_first, len(calls.read_text().splitlines()), len(proxy.requests)))
             told = [f"{request.kind} {request.path}" for request in proxy.requests]
-            _say(f"{name}: {seconds:.2f} s, first line after {to_first:.2f} s, {seen[-1][2]} API calls, S3 {told}")
+            say(f"{name}: {seconds:.2f} s, first line after {to_first:.2f} s, {seen[-1][2]} API calls, S3 {told}")
     for name, seen in rows.items():
         middle = [statistics.median(column) for column in zip(*seen, strict=True)]
-        _say(
+        say(
             f"{name:5}  {middle[0]:6.2f} s in all  {middle[1]:6.2f} s to the job's first line  "
             f"{middle[2]:4.0f} API calls  {middle[3]:3.0f} S3 requests"
         )
     assert max(requests for *_, requests in rows["ours"]) <= MOST_REQUESTS
     with contextlib.suppress(FileNotFoundError):
         calls.unlink()
-
-
-def _say(line: str) -> None:
-    """Print past pytest's capture of a test that passes."""
-    sys.__stderr__.write(f"\n{line}") if sys.__stderr__ else None
