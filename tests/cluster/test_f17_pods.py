@@ -49,7 +49,7 @@ def test_f17_a_pod_that_is_deleted_is_not_given_its_hour(place: Place, tasks: Ta
     started = tasks.start(place, source)
     pod = wait_until(place.running, "the pod runs")
     place.team.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false")
-    wait_until(lambda: "has ended" if started.result.exists() else None, "the task ends")
+    wait_until(started.result.exists, "the task ends")
     assert started.wait() in {"failed", "up_for_retry"}, started.story()
     assert "was deleted before its job had ended" in started.error
     assert place.head("faults", "job") is None
