@@ -52,6 +52,13 @@ with DAG("mapped", schedule=None, start_date=START):
     parts >> whole
 """
 
+HOPELESS = """
+JOB = dict(cmds=sh("true"), deferrable=True, poll_interval=1)
+with DAG("hopeless", schedule=None, start_date=START):
+    ExecutionEnvironmentOperator(task_id="rights", image=SHELL, **JOB, **{**ARGS, "service_account_name": "default"})
+    ExecutionEnvironmentOperator(task_id="image", image="no.such.host/image:1", **JOB, **ARGS)
+"""
+
 
 @pytest.fixture(scope="module")
 def place(
@@ -160,6 +167,17 @@ def test_f20_a_task_marked_as_failed_leaves_no_pod_deferred_or_not(airflow: Airf
     for task_id in ("job", "deferred"):
         airflow.set_state(run, task_id, "failed")
     assert airflow.wait(run) == "failed"
+    place.assert_nothing_left()
+
+
+def test_a_deferred_task_whose_pod_cannot_begin_fails_soon_and_says_why(airflow: AirflowServer, place: Place) -> None:
+    place.use("s3-direct")
+    airflow.add_dag("hopeless.py", START + HOPELESS)
+    airflow.wait_for_dag("hopeless")
+    run = airflow.trigger("hopeless")
+    assert airflow.wait(run, seconds=300) == "failed"
+    assert "does not let this pod's ServiceAccount read pod" in airflow.log(run, "rights")
+    assert "image" in airflow.log(run, "image")
     place.assert_nothing_left()
 
 
