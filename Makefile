@@ -22,9 +22,9 @@ demo: setup ## an Airflow DAG on real data, under four storage designs, and a ta
 	@$(VENV) scripts/prepare.py jars $(if $(filter alluxio,$(HOT)),alluxio alluxio-client)
 	@$(VENV) -m examples.flights $(if $(HOT),--hot $(HOT))
 
-services: setup ## an S3 server and Alluxio on loopback, in the background, and a configuration that uses them
+services: setup ## an S3 server and Alluxio on loopback, in the background, and a configuration that uses them (HOST=198.18.0.1: for the pods of make cluster)
 	@$(VENV) scripts/prepare.py versitygw alluxio
-	@$(VENV) scripts/services.py up
+	@$(VENV) scripts/services.py up $(if $(HOST),--host $(HOST))
 
 services-down: setup ## end what `make services` has started, and nothing else
 	@$(VENV) scripts/services.py down

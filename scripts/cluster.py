@@ -48,7 +48,8 @@ Running until make cluster-down, or until this machine stops; what it holds is g
   export KUBECONFIG={site.kubeconfig}
   {site.kubectl} get pods --all-namespaces
 Images, which no registry has: {", ".join(image.tag for image in IMAGES.values())}
-Pods reach this machine at {site.host_address}; this machine reaches pods at theirs. Logs are in {site.folder}/log.""")
+Pods reach this machine at {site.host_address}; this machine reaches pods at theirs. Logs are in {site.folder}/log.
+S3 and Alluxio for pods: make services HOST={site.host_address}. A first DAG in its pods: docs/kubernetes.md""")
 
 
 if __name__ == "__main__":

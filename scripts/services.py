@@ -1,4 +1,6 @@
-"""Start, in the background, an S3 server and Alluxio in front of it, on loopback, for a person to play with; end them again.
+"""Start, in the background, an S3 server and Alluxio in front of it, for a person to play with; end them again.
+
+They listen on loopback, or on the address at which the pods of `make cluster` reach this machine; nowhere else.
 
 One process owns the servers: they die with it, however it ends. Which one it is stands in the cache folder, by its number and
 the moment it started, so that no other process is ever ended in its place.
@@ -24,6 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from spark_env.cache import cache_dir
 from tests.services.alluxio import AlluxioFolder, AlluxioServer
+from tests.services.kubernetes.site import Site
+from tests.services.process import HOST
 from tests.services.s3server import S3Server, versitygw_server
 
 BUCKET, PREFIX = "outputs", "deployment"
@@ -63,18 +67,31 @@ def main() -> int:
     """Entry point of `make services` and `make services-down`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("up", "down", "own"), help="'own' is what 'up' starts")
-    what = parser.parse_args().what
+    parser.add_argument(
+        "--host", type=own_address, default=HOST, help="loopback, or the cluster's address of this machine"
+    )
+    told = parser.parse_args()
+    what, host = told.what, told.host
     folder = cache_dir() / "services"
     folder.mkdir(parents=True, exist_ok=True)
     if what == "own":
-        own(folder)
+        own(folder, host)
         return 0
     with (folder / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return up(folder) if what == "up" else down(folder)
+        return up(folder, host) if what == "up" else down(folder)
 
 
-def up(folder: Path) -> int:
+def own_address(text: str) -> str:
+    """An address that nobody outside reaches."""
+    if text not in {HOST, Site().host_address}:
+        raise argparse.ArgumentTypeError(
+            f"{text} is neither {HOST} nor {Site().host_address}, which `make cluster` makes"
+        )
+    return text
+
+
+def up(folder: Path, host: str) -> int:
     """Start the servers where they do not run, and tell where they are."""
     if owner := running(folder):
         print(f"The services run already (process {owner.pid}); make services-down ends them.")
@@ -83,7 +100,7 @@ def up(folder: Path) -> int:
     (folder / "state.json").unlink(missing_ok=True)
     log = folder / "services.log"
     with log.open("wb") as output:
-        command = [sys.executable, str(Path(__file__).resolve()), "own"]
+        command = [sys.executable, str(Path(__file__).resolve()), "own", "--host", host]
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
@@ -124,14 +141,14 @@ def down(folder: Path) -> int:
     return 0
 
 
-def own(folder: Path) -> None:
+def own(folder: Path, host: str) -> None:
     """Run the servers until SIGTERM."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, stop)
-    with servers(folder) as (services, config):
+    with servers(folder, host) as (services, config):
         (folder / "datalayer.toml").touch(mode=0o600)
         (folder / "datalayer.toml").write_text(config)
         state = folder / "state.json"
@@ -143,10 +160,10 @@ def own(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def servers(folder: Path) -> Iterator[tuple[list[Service], str]]:
+def servers(folder: Path, host: str) -> Iterator[tuple[list[Service], str]]:
     """The running services, their owner first, and a configuration that uses them."""
     log = folder / "versitygw.log"
-    with versitygw_server(log) as s3, AlluxioServer(s3, memory=MEMORY) as alluxio:
+    with versitygw_server(log, host) as s3, AlluxioServer(s3, memory=MEMORY, host=host) as alluxio:
         with s3.client() as client:
             client.create_bucket(Bucket=BUCKET)
         with alluxio.mount(BUCKET, PREFIX) as mounted:

@@ -123,6 +123,9 @@ def end_of_base(pod: k8s.V1Pod, base: str) -> str:
     if pod.status is not None and pod.status.reason:
         return f"the pod was ended by the cluster: {pod.status.reason} ({pod.status.message or 'no message'})"
     if ended is None:
+        if status is not None and status.state.waiting is not None and status.state.waiting.message:
+            why = status.state.waiting
+            return f"the container {base!r} did not start from the image {status.image!r}: {why.reason} ({why.message})"
         return f"the container {base!r} has not run to its end (pod phase {phase_of(pod)})"
     if ended.reason == "OOMKilled":
         return f"the container {base!r} was killed: it used more memory than its limit (OOMKilled, exit code {ended.exit_code})"

@@ -257,7 +257,7 @@ def preparing_error(report: TaskReport) -> PreparingFailedError:
     error = report.error
     told = f"{error.type}: {error.message}" if error else "it did not say why"
     return PreparingFailedError(
-        f"the inputs of {report.key} could not be prepared, so its job was not started: {told}", report=report
+        f"what {report.key} needs could not be prepared, so its job was not started: {told}", report=report
     )
 
 

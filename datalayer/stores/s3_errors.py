@@ -124,7 +124,7 @@ _TIMED_OUT: tuple[_Kind, str] = (
 )
 _UNREACHABLE: tuple[_Kind, str] = (
     StoreUnavailableError,
-    "the endpoint cannot be reached; check the connection's endpoint, and that the service is up",
+    "the endpoint cannot be reached; check the connection's endpoint (in a pod, 127.0.0.1 is the pod itself), and that the service is up",
 )
 _NO_CREDENTIALS: tuple[_Kind, str] = (
     PermissionDeniedError,

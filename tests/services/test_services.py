@@ -91,3 +91,10 @@ def test_a_process_that_has_the_number_of_an_owner_is_left_alone(cache: Cache) -
         (cache.services / "state.json").write_text(json.dumps([owner]))
         assert "No services run" in cache.run("down")
         assert stranger.poll() is None
+
+
+def test_services_listen_where_nobody_outside_reaches_them(cache: Cache) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "services.py"), "up", "--host", "0.0.0.0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "0.0.0.0 is neither 127.0.0.1 nor 198.18.0.1" in done.stderr
