@@ -39,11 +39,12 @@ FIRST = "read up idle < /proc/uptime; echo first line at $up; "
 with DAG("small", start_date=START) as dag:
     numbers = ExecutionEnvironmentOperator(
         task_id="numbers", image=SHELL, cmds=sh("head -c 1048576 /dev/urandom > $DATALAYER_OUT/default/f"), **ARGS)
-    ours = ExecutionEnvironmentOperator(
-        task_id="ours", image=SHELL, inputs={{"numbers": numbers.output}},
-        cmds=sh(FIRST + "cat $DATALAYER_IN/numbers/default/f > $DATALAYER_OUT/default/f"), **ARGS)
-    KubernetesPodOperator(
-        task_id="stock", image=SHELL, cmds=sh(FIRST + "head -c 1048576 /dev/urandom > /tmp/f"), **ARGS)
+    for turn in range({turns}):
+        ExecutionEnvironmentOperator(
+            task_id=f"ours_{{turn}}", image=SHELL, inputs={{"numbers": numbers.output}},
+            cmds=sh(FIRST + "cat $DATALAYER_IN/numbers/default/f > $DATALAYER_OUT/default/f"), **ARGS)
+        KubernetesPodOperator(
+            task_id=f"stock_{{turn}}", image=SHELL, cmds=sh(FIRST + "head -c 1048576 /dev/urandom > /tmp/f"), **ARGS)
 """
 
 
@@ -61,7 +62,7 @@ def test_p16_a_small_task_beside_the_stock_operator(
     place: Place, tasks: Tasks, proxy: FaultProxy, tmp_path: Path, turns: int, say: Callable[[str], None]
 ) -> None:
     calls = tmp_path / "calls"
-    source = DAG.format(calls=str(calls))
+    source = DAG.format(calls=str(calls), turns=turns)
     first = tasks.run(place, source, "numbers", dag_id="small")
     assert first.state == "success", first.story()
     rows: dict[str, list[tuple[float, float, int, int]]] = {"stock": [], "ours": []}
@@ -70,7 +71,7 @@ def test_p16_a_small_task_beside_the_stock_operator(
             calls.write_text("")
             proxy.reset()
             uptime, begun = time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic()
-            done = tasks.run(place, source, name, dag_id="small", attempt=turn + 1)
+            done = tasks.run(place, source, f"{name}_{turn}", dag_id="small")
             seconds = time.monotonic() - begun
             assert done.state == "success", done.story()
             started = next(line for line in done.story().splitlines() if "first line at" in line)
