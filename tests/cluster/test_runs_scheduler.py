@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
+import sqlalchemy
 
 from datalayer import DataLayer, RunId
 from datalayer.addresses.runs import run_segment
@@ -14,7 +16,7 @@ from datalayer.config import Config
 from examples.flights.source import DAG_FILE
 from tests.cluster.conftest import SITE
 from tests.cluster.flights_images import BY_AIRPORT, JOBS, load_flights_images
-from tests.cluster.operating import START, Place
+from tests.cluster.operating import START, Place, wait_until
 from tests.services.airflow import AirflowServer, airflow_server
 from tests.services.alluxio import AlluxioServer
 from tests.services.faultproxy import FaultProxy
@@ -152,6 +154,16 @@ def test_a_mapped_task_is_a_pod_for_each_index(airflow: AirflowServer, place: Pl
     place.assert_nothing_left()
 
 
+def watched(airflow: AirflowServer) -> int:
+    """How many triggers a triggerer has taken."""
+    engine = sqlalchemy.create_engine(airflow.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+    with contextlib.closing(engine.raw_connection()) as connection, contextlib.closing(connection.cursor()) as cursor:
+        cursor.execute("SELECT count(*) FROM trigger WHERE triggerer_id IS NOT NULL")
+        (found,) = cursor.fetchone() or (0,)
+    engine.dispose()
+    return int(found)
+
+
 def test_f20_a_task_marked_as_failed_leaves_no_pod_deferred_or_not(airflow: AirflowServer, place: Place) -> None:
     place.use("s3-direct")
     airflow.add_dag(
@@ -164,6 +176,9 @@ def test_f20_a_task_marked_as_failed_leaves_no_pod_deferred_or_not(airflow: Airf
     run = airflow.trigger("long")
     airflow.wait_for_task(run, "job", {"running"})
     airflow.wait_for_task(run, "deferred", {"deferred"})
+    wait_until(lambda: watched(airflow) == 1, "the triggerer takes the trigger")
+    # It begins to watch within its next second. Who ends the task before that leaves its pod to the sweep.
+    time.sleep(5)
     for task_id in ("job", "deferred"):
         airflow.set_state(run, task_id, "failed")
     assert airflow.wait(run) == "failed"
