@@ -35,7 +35,7 @@ cluster: setup ## a single-node Kubernetes on this machine, in the background, w
 cluster-down: setup ## end what `make cluster` has started, and remove all that it made
 	@$(VENV) scripts/cluster.py down
 
-test: setup ## everything `.ci/run` checks, quick stages first (15 minutes; from nothing longer)
+test: setup ## everything `.ci/run` checks, quick stages first (about an hour; from nothing longer, within 75 minutes)
 	@$(VENV) scripts/stages.py
 
 test-fast: setup ## what needs no server: the unit tests and the documentation's examples
