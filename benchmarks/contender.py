@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 import google_crc32c
 
@@ -11,15 +11,39 @@ from benchmarks.front import Limits
 from benchmarks.origin import Door
 
 
-class Sink:
-    """Takes a contender's bytes. It counts them always, and takes their checksum when no clock runs."""
+class Delivered(NamedTuple):
+    """What a run delivered."""
 
-    def __init__(self, *, check: bool = False) -> None:
+    length: int
+    checksum: str | None
+    """The CRC-32C of all bytes, if it was asked for."""
+    marks: dict[int, str]
+    """The checksum of the first so many bytes, for each mark that was reached."""
+
+
+class Sink:
+    """Takes a contender's bytes. It counts them always, and takes their checksum when no clock runs.
+
+    Args:
+        check: Whether to take the checksum.
+        marks: Lengths in bytes at which it is also taken.
+    """
+
+    def __init__(self, *, check: bool = False, marks: tuple[int, ...] = ()) -> None:
         self.length = 0
         self._crc = 0 if check else None
+        self._ahead = sorted(marks, reverse=True) if check else []
+        self._passed: dict[int, str] = {}
 
     def take(self, data: Any) -> None:
         """Take the next bytes (any buffer)."""
+        while self._ahead and (left := self._ahead[-1] - self.length) <= len(data):
+            self._add(data[:left])
+            self._passed[self._ahead.pop()] = self.checksum() or ""
+            data = data[left:]
+        self._add(data)
+
+    def _add(self, data: Any) -> None:
         self.length += len(data)
         if self._crc is not None:
             self._crc = google_crc32c.extend(self._crc, bytes(data))
@@ -27,6 +51,10 @@ class Sink:
     def checksum(self) -> str | None:
         """Return the CRC-32C of all bytes, if it was asked for."""
         return f"crc32c:{self._crc:08x}" if self._crc is not None else None
+
+    def delivered(self) -> Delivered:
+        """Return what was taken."""
+        return Delivered(self.length, self.checksum(), self._passed)
 
 
 class Contender(ABC):
@@ -39,6 +67,9 @@ class Contender(ABC):
     """Contenders of one group must deliver the same bytes."""
     times = 1
     """How often one run does the work; figures are given for once."""
+    part = 1.0
+    """The share of the work that one run does, where all of it would take hours. Figures are given for all of it, and labelled as extrapolated.
+    The workload then names, in ``marks``, the length of what is delivered, so that its bytes are compared all the same."""
     in_new_process = False
     """Whether each round begins with a fresh process."""
     limits: Limits | None = None

@@ -56,7 +56,7 @@ class FanOut(Contender):
 
     def run(self, sink: Sink) -> None:
         for worker in self._workers:
-            worker.begin("run", True)
+            worker.begin("run", True, ())
         self.children_cpu = sum(cast("Ran", worker.answer("run")).sample.cpu for worker in self._workers)
 
     def check(self, sink: Sink) -> None:

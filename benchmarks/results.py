@@ -48,6 +48,10 @@ class Timing(msgspec.Struct, kw_only=True):
     delivered: int = 0
     """Bytes that one run delivered."""
     checksum: str | None = None
+    part: float = 1.0
+    """The share of the work that was done; times, requests and bytes are extrapolated from it."""
+    refused: float = 0.0
+    """Requests that the origin answered with 503."""
 
     @property
     def wall(self) -> Spread:
@@ -83,6 +87,8 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """What could be had at best."""
     emulated: bool = False
     """Whether the origin's latency was emulated."""
+    note: str = ""
+    """Where the goal is missed or wrong: why, and the next step."""
 
     @property
     def goal(self) -> str:
@@ -99,13 +105,36 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
         return self.value.median <= self.at_most if self.at_most is not None else None
 
 
+class Line(msgspec.Struct, frozen=True):
+    """One curve of a plot."""
+
+    name: str
+    points: list[tuple[float, float]]
+
+
+class Plot(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture of what was measured, for the report."""
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: list[Line]
+    log_x: bool = True
+    log_y: bool = True
+    note: str = ""
+    """What there is to see in it, in a sentence."""
+
+
 class Result(msgspec.Struct, kw_only=True):
     """One workload's outcome."""
 
     name: str
     measures: str
+    row: str = ""
+    """The goal's number, such as ``P1``."""
     timings: list[Timing] = []
     figures: list[Figure] = []
+    plots: list[Plot] = []
     error: str | None = None
     """Why there are no figures."""
     seconds: float = 0.0

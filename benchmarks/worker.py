@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import msgspec
 
-from benchmarks.contender import Contender, Sink
+from benchmarks.contender import Contender, Delivered, Sink
 from benchmarks.origin import Door
 from benchmarks.results import Sample
 
@@ -46,13 +46,13 @@ class Worker:
         """Make ready for one run."""
         self.ask("prepare")
 
-    def run(self, *, check: bool = False) -> Ran:
-        """Do the work once (or ``times`` times) and return what once took."""
-        return cast("Ran", self.ask("run", check))
+    def run(self, *, check: bool = False, marks: tuple[int, ...] = ()) -> Ran:
+        """Do the work once (or ``times`` times, or a ``part`` of it) and return what once took."""
+        return cast("Ran", self.ask("run", check, marks))
 
-    def check(self) -> tuple[int, str | None]:
+    def check(self) -> Delivered:
         """Return length and checksum of what the last run delivered."""
-        return cast("tuple[int, str | None]", self.ask("check"))
+        return cast("Delivered", self.ask("check"))
 
     def begin(self, step: str, *arguments: object) -> None:
         """Have a step done, without waiting: several workers can be at it at once."""
@@ -161,11 +161,12 @@ def _answer(contender: Contender, door: Door, pipe: Connection) -> None:
             elif step == "prepare":
                 contender.prepare()
             elif step == "run":
-                sink = Sink(check=arguments[0])
+                check, marks = arguments
+                sink = Sink(check=check, marks=marks)
                 answer = _timed(contender, sink)
             else:
                 contender.check(sink)
-                answer = sink.length, sink.checksum()
+                answer = sink.delivered()
         except Exception as error:  # noqa: BLE001  # the parent raises it
             failure, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
         with contextlib.suppress(BrokenPipeError):
@@ -179,7 +180,8 @@ def _timed(contender: Contender, sink: Sink) -> Ran:
     contender.run(sink)
     wall, cpu = time.perf_counter() - wall, _cpu_seconds() - cpu + contender.children_cpu
     peak = None if contender.in_children else _status("VmHWM")
-    sample = Sample(wall / contender.times, cpu / contender.times, peak, None if contender.in_children else idle)
+    times = contender.times * contender.part
+    sample = Sample(wall / times, cpu / times, peak, None if contender.in_children else idle)
     return Ran(sample, sink.length)
 
 

@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from benchmarks.contender import Contender
+from benchmarks.contender import Contender, Delivered
 from benchmarks.front import Limits
 from benchmarks.origin import Door, Origin
-from benchmarks.results import Figure, Result, Timing
+from benchmarks.results import Figure, Plot, Result, Timing
 from benchmarks.worker import BenchmarkError, Ran, working
 
 _T = TypeVar("_T")
@@ -23,13 +23,17 @@ class Scale(enum.Enum):
     """How much of a workload to do."""
 
     FULL = "full"
+    """The sizes of the goals."""
+    BENCH = "bench"
+    """About an eighth of them, and three samples of what is slow."""
     QUICK = "quick"
+    """A first look: one sample of what is slow."""
     TINY = "tiny"
     """For tests: everything happens, and no figure means anything."""
 
-    def pick(self, full: _T, quick: _T, tiny: _T) -> _T:
+    def pick(self, *, full: _T, bench: _T, quick: _T, tiny: _T) -> _T:
         """Return the value for this scale."""
-        return {Scale.FULL: full, Scale.QUICK: quick, Scale.TINY: tiny}[self]
+        return {Scale.FULL: full, Scale.BENCH: bench, Scale.QUICK: quick, Scale.TINY: tiny}[self]
 
 
 class Workload(ABC):
@@ -38,6 +42,10 @@ class Workload(ABC):
     name: str
     measures: str
     """One sentence for the report."""
+    row = ""
+    """The goal's number, such as ``P1``; several workloads may belong to one. Empty for what no goal asks."""
+    only_full = False
+    """Whether it is left out of the smaller scales, unless it is named."""
 
     counted_apart = True
     """Whether requests are counted in a pass of their own, and each way runs once to warm up before it is timed. Otherwise every run is counted,
@@ -46,6 +54,8 @@ class Workload(ABC):
     """How slow the origin is for all of it, *emulated*; by default not at all."""
     alluxio = False
     """Whether a folder of Alluxio is mounted on the bucket. All requests are counted together then, Alluxio's and the contenders'."""
+    marks: tuple[int, ...] = ()
+    """Lengths in bytes at which each contender's checksum is also taken, for those that do only a part of the work."""
 
     def __init__(self, scale: Scale) -> None:
         self.scale = scale
@@ -53,7 +63,7 @@ class Workload(ABC):
     @property
     def rounds(self) -> int:
         """How often each contender is timed."""
-        return self.scale.pick(11, 3, 1)
+        return self.scale.pick(full=11, bench=3, quick=3, tiny=1)
 
     def prepare(self, door: Door) -> None:  # noqa: B027  # some need none
         """Write what the contenders read."""
@@ -68,6 +78,10 @@ class Workload(ABC):
     @abstractmethod
     def figures(self, timings: Mapping[str, Timing]) -> list[Figure]:
         """Return what comes of it."""
+
+    def plots(self, timings: Mapping[str, Timing]) -> list[Plot]:
+        """Return what is better seen than read; by default nothing."""
+        return []
 
 
 def measure(
@@ -99,53 +113,62 @@ def _measure(workload: Workload, origin: Origin, progress: Callable[[str], None]
     for contender in contenders:
         contender.limits = contender.limits or workload.limits
     timings: dict[str, Timing] = {}
+    seen: dict[str, Delivered] = {}
     for number in range(1 if workload.counted_apart else workload.rounds):
         # Begun by another one each time.
         for contender in (*contenders[number:], *contenders[:number]):
             progress(f"counting and checking {contender.name}")
-            timing, ran = _count(contender, origin, isolated=isolated)
+            timing, ran, seen[contender.name] = _count(contender, origin, workload.marks, isolated=isolated)
             if not workload.counted_apart:
                 timing.samples = [*(timings[contender.name].samples if number else ()), ran.sample]
             timings[contender.name] = timing
         timings = {contender.name: timings[contender.name] for contender in contenders}
-        _compare(contenders, timings)
+        _compare(contenders, seen)
     if workload.counted_apart:
         _Timer(origin, isolated=isolated, progress=progress).run(contenders, timings, workload.rounds)
-    result = Result(name=workload.name, measures=workload.measures, timings=list(timings.values()))
+    result = Result(name=workload.name, row=workload.row, measures=workload.measures, timings=list(timings.values()))
     result.figures = workload.figures(timings)
+    result.plots = workload.plots(timings)
     result.seconds = time.monotonic() - began
     return result
 
 
-def _count(contender: Contender, origin: Origin, *, isolated: bool) -> tuple[Timing, Ran]:
+def _count(
+    contender: Contender, origin: Origin, marks: tuple[int, ...], *, isolated: bool
+) -> tuple[Timing, Ran, Delivered]:
     with origin.fronted(contender.limits) as (front, door), working(contender, door, isolated=isolated) as worker:
         worker.prepare()
         front.forget()
-        ran = worker.run(check=True)
+        ran = worker.run(check=True, marks=marks)
         counts = front.counts()
-        delivered, checksum = worker.check()
-    times = contender.times
+        delivered = worker.check()
+    times = contender.times * contender.part
     timing = Timing(
         name=contender.name,
         settings=contender.settings,
         requests={kind: count / times for kind, count in sorted(counts.requests.items())},
         bytes_up=counts.bytes_up / times,
         bytes_down=counts.bytes_down / times,
-        delivered=delivered,
-        checksum=checksum,
+        delivered=delivered.length,
+        checksum=delivered.checksum,
+        part=contender.part,
     )
-    return timing, ran
+    return timing, ran, delivered
 
 
-def _compare(contenders: Sequence[Contender], timings: Mapping[str, Timing]) -> None:
-    groups: dict[str, Timing] = {}
-    for contender in contenders:
-        timing = timings[contender.name]
-        first = groups.setdefault(contender.group, timing)
-        if (first.delivered, first.checksum) != (timing.delivered, timing.checksum):
+def _compare(contenders: Sequence[Contender], seen: Mapping[str, Delivered]) -> None:
+    groups: dict[str, str] = {}
+    # Those that did all of it first: the others are held against what those had delivered by then.
+    for contender in sorted(contenders, key=lambda one: one.part < 1):
+        name, delivered = contender.name, seen[contender.name]
+        first = groups.setdefault(contender.group, name)
+        length, checksum, marks = seen[first]
+        if contender.part < 1 and first != name:
+            length, checksum = delivered.length, marks.get(delivered.length)
+        if (length, checksum) != delivered[:2]:
             message = (
-                f"{timing.name} delivered {timing.delivered} bytes with {timing.checksum}, "
-                f"and {first.name} {first.delivered} with {first.checksum}"
+                f"{name} delivered {delivered.length} bytes with {delivered.checksum}, "
+                f"and {first} {length} with {checksum}"
             )
             raise BenchmarkError(message)
 

@@ -161,15 +161,16 @@ class AlluxioProxy(Workload):
     """What we add to Alluxio's proxy."""
 
     name = "alluxio-proxy"
+    only_full = True
     measures = "256 MB read through Alluxio's proxy, all of it in Alluxio's memory"
     alluxio = True
 
     @property
     def rounds(self) -> int:
-        return self.scale.pick(11, 5, 1)
+        return self.scale.pick(full=11, bench=5, quick=5, tiny=1)
 
     def prepare(self, door: Door) -> None:
-        self.size = self.scale.pick(256_000_000, 256_000_000, 10_000_000)
+        self.size = self.scale.pick(full=256_000_000, bench=256_000_000, quick=256_000_000, tiny=10_000_000)
         self.key = publish_large(door, "proxy", self.size)
         door.alluxio_layer().hot.warm(self.key)
 

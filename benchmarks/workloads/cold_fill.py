@@ -21,15 +21,16 @@ class ColdFill(Workload):
     """Filling the cache, the server next to it."""
 
     name = "cold-fill"
+    only_full = True
     measures = "1 GiB read for the first time, on loopback (quick: 256 MiB)"
     at_most: float | None = None
 
     @property
     def rounds(self) -> int:
-        return self.scale.pick(7, 3, 1)
+        return self.scale.pick(full=7, bench=3, quick=3, tiny=1)
 
     def prepare(self, door: Door) -> None:
-        self.size = self.scale.pick(1 << 30, 256 << 20, 10 << 20)
+        self.size = self.scale.pick(full=1 << 30, bench=256 << 20, quick=256 << 20, tiny=10 << 20)
         self.key = publish_large(door, "cold-fill", self.size)
 
     def contenders(self) -> Sequence[Contender]:
@@ -68,10 +69,11 @@ class ColdFillStd(ColdFill):
     """The same, with S3 as far away as it is."""
 
     name = "cold-fill-std"
+    only_full = True
     measures = "1 GiB read for the first time, from an emulated S3 (quick: 256 MiB)"
     limits = STD
     at_most = 1.03
 
     @property
     def rounds(self) -> int:
-        return self.scale.pick(3, 2, 1)
+        return self.scale.pick(full=3, bench=2, quick=2, tiny=1)

@@ -28,17 +28,19 @@ class FanOutRaw(Workload):
     """One machine's readers, the server next to them."""
 
     name = "p1"
+    row = "P1"
+    only_full = True
     measures = "16 processes read the same 128 MiB at once, cold, on loopback (quick: 64 MiB)"
     at_least: float | None = None
 
     @property
     def rounds(self) -> int:
-        return self.scale.pick(3, 1, 1)
+        return self.scale.pick(full=3, bench=1, quick=1, tiny=1)
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return self.scale.pick(128 << 20, 64 << 20, 1 << 20)
+        return self.scale.pick(full=128 << 20, bench=64 << 20, quick=64 << 20, tiny=1 << 20)
 
     def prepare(self, door: Door) -> None:
         self.key = publish_large(door, "fan-out", self.size)
@@ -46,7 +48,10 @@ class FanOutRaw(Workload):
     def contenders(self) -> Sequence[Contender]:
         ours = (NodeCached, AlluxioCached, AlluxioWarmed) if self.alluxio else (NodeCached,)
         readers = [kind(self.key, self.size) for kind in (*ours, *_RIVALS)]
-        count, isolated = self.scale.pick(_READERS, _READERS, 2), self.scale is not Scale.TINY
+        count, isolated = (
+            self.scale.pick(full=_READERS, bench=_READERS, quick=_READERS, tiny=2),
+            self.scale is not Scale.TINY,
+        )
         return [FanOut(reader, count, isolated=isolated) for reader in readers]
 
     def figures(self, timings: Mapping[str, Timing]) -> list[Figure]:
@@ -93,6 +98,8 @@ class FanOutStd(FanOutRaw):
     """The same, with S3 as far away as it is."""
 
     name = "p1-std"
+    row = "P1"
+    only_full = False
     measures = "16 processes read the same 1 GiB at once, cold, before an emulated S3 (quick: 128 MiB)"
     limits = STD
     at_least = 12
@@ -105,4 +112,4 @@ class FanOutStd(FanOutRaw):
 
     @property
     def size(self) -> int:
-        return self.scale.pick(1 << 30, 128 << 20, 1 << 20)
+        return self.scale.pick(full=1 << 30, bench=128 << 20, quick=128 << 20, tiny=1 << 20)

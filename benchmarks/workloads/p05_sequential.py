@@ -19,14 +19,15 @@ class Sequential(Workload):
     """A file far larger than what a reader should hold."""
 
     name = "p5"
+    row = "P5"
     measures = "4 GiB read in order, in bounded memory (quick: 512 MiB)"
 
     @property
     def rounds(self) -> int:
-        return self.scale.pick(5, 3, 1)
+        return self.scale.pick(full=5, bench=3, quick=3, tiny=1)
 
     def prepare(self, door: Door) -> None:
-        self.size = self.scale.pick(4 << 30, 512 << 20, 10 << 20)
+        self.size = self.scale.pick(full=4 << 30, bench=512 << 20, quick=512 << 20, tiny=10 << 20)
         self.key = publish_large(door, "sequential", self.size)
 
     def contenders(self) -> Sequence[Contender]:

@@ -229,14 +229,15 @@ class Commit(Workload):
     """Visible at once, against visible one by one."""
 
     name = "p7"
+    row = "P7"
     measures = "commit of 1,000 parts of 1 KB"
 
     @property
     def rounds(self) -> int:
-        return self.scale.pick(7, 2, 1)
+        return self.scale.pick(full=7, bench=3, quick=2, tiny=1)
 
     def contenders(self) -> Sequence[Contender]:
-        count = self.scale.pick(1000, 1000, 5)
+        count = self.scale.pick(full=1000, bench=1000, quick=1000, tiny=5)
         return [kind(count) for kind in (OurCommit, Rename, MagicCommit)]
 
     def figures(self, timings: Mapping[str, Timing]) -> list[Figure]:

@@ -36,21 +36,23 @@ class ChainRaw(Workload):
     """The server next to the tasks."""
 
     name = "p8"
+    row = "P8"
+    only_full = True
     measures = "10 tasks in a chain, 128 MiB each hop, on loopback (quick: 3 of 64 MiB)"
 
     @property
     def rounds(self) -> int:
-        return self.scale.pick(3, 1, 1)
+        return self.scale.pick(full=3, bench=1, quick=1, tiny=1)
 
     @property
     def hops(self) -> int:
         """How many tasks."""
-        return self.scale.pick(10, 3, 2)
+        return self.scale.pick(full=10, bench=10, quick=3, tiny=2)
 
     @property
     def size(self) -> int:
         """Bytes each reads and writes."""
-        return self.scale.pick(128 << 20, 64 << 20, 1 << 20)
+        return self.scale.pick(full=128 << 20, bench=128 << 20, quick=64 << 20, tiny=1 << 20)
 
     def prepare(self, door: Door) -> None:
         self.key = publish_large(door, "chain", self.size)
@@ -91,6 +93,8 @@ class ChainStd(ChainRaw):
     """The same, with S3 as far away as it is."""
 
     name = "p8-std"
+    row = "P8"
+    only_full = False
     measures = "10 tasks in a chain, 512 MiB each hop, before an emulated S3 (quick: 3 of 128 MiB)"
     limits = STD
     counted_apart = False
@@ -101,4 +105,4 @@ class ChainStd(ChainRaw):
 
     @property
     def size(self) -> int:
-        return self.scale.pick(512 << 20, 128 << 20, 1 << 20)
+        return self.scale.pick(full=512 << 20, bench=128 << 20, quick=128 << 20, tiny=1 << 20)

@@ -120,11 +120,12 @@ class Resolve(Workload):
     """A key, found."""
 
     name = "p11"
+    row = "P11"
     measures = "resolving a key whose output has one file"
 
     @property
     def rounds(self) -> int:
-        return self.scale.pick(11, 5, 1)
+        return self.scale.pick(full=11, bench=5, quick=5, tiny=1)
 
     def prepare(self, door: Door) -> None:
         self.key = TaskKey("bench", "resolving", "one", RUN)

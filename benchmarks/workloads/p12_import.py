@@ -52,11 +52,12 @@ class Import(Workload):
     """A process begins."""
 
     name = "p12"
+    row = "P12"
     measures = "the start of a process that imports the library"
 
     @property
     def rounds(self) -> int:
-        return self.scale.pick(21, 9, 1)
+        return self.scale.pick(full=21, bench=9, quick=9, tiny=1)
 
     def contenders(self) -> Sequence[Contender]:
         return [

@@ -43,15 +43,16 @@ class Safety(Workload):
     """What the same work would cost without it."""
 
     name = "p13"
+    row = "P13"
     measures = "requests, time and CPU that safety adds"
 
     @property
     def rounds(self) -> int:
-        return self.scale.pick(21, 7, 1)
+        return self.scale.pick(full=21, bench=7, quick=7, tiny=1)
 
     def prepare(self, door: Door) -> None:
         publish_upstream(door)
-        self.size = self.scale.pick(256_000_000, 256_000_000, 10_000_000)
+        self.size = self.scale.pick(full=256_000_000, bench=64_000_000, quick=64_000_000, tiny=10_000_000)
         self.large = publish_large(door, "safety", self.size)
 
     def contenders(self) -> Sequence[Contender]:

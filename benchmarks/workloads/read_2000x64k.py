@@ -136,15 +136,18 @@ class Read2000x64K(Workload):
     """Many small files through us and directly."""
 
     name = "read-2000x64k"
+    only_full = True
     measures = "2,000 files of 64 KB, all read, warm page cache at the server"
 
     @property
     def rounds(self) -> int:
-        return self.scale.pick(9, 3, 1)
+        return self.scale.pick(full=9, bench=5, quick=3, tiny=1)
 
     def prepare(self, door: Door) -> None:
-        self.count = self.scale.pick(2000, 2000, 20)
-        self.key = publish_many(door, "many", self.count, self.scale.pick(_SIZE, _SIZE, 100))
+        self.count = self.scale.pick(full=2000, bench=2000, quick=2000, tiny=20)
+        self.key = publish_many(
+            door, "many", self.count, self.scale.pick(full=_SIZE, bench=_SIZE, quick=_SIZE, tiny=100)
+        )
 
     def contenders(self) -> Sequence[Contender]:
         return [kind(self.key, self.count) for kind in (ReadMany, ObstoreAsync, ObstoreThreads, ArrowThreads)]

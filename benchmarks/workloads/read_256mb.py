@@ -36,10 +36,11 @@ class Read256MB(Workload):
     """One large file through us and directly."""
 
     name = "read-256mb"
+    only_full = True
     measures = "256 MB read whole, warm page cache at the server"
 
     def prepare(self, door: Door) -> None:
-        self.size = self.scale.pick(256_000_000, 256_000_000, 10_000_000)
+        self.size = self.scale.pick(full=256_000_000, bench=256_000_000, quick=256_000_000, tiny=10_000_000)
         self.key = publish_large(door, "large", self.size)
 
     def contenders(self) -> Sequence[Contender]:

@@ -122,16 +122,19 @@ class SparkHot(Workload):
     """Spark reads what is near."""
 
     name = "spark-hot"
+    only_full = True
     measures = "a Spark scan of 512 MiB of Parquet, all columns (quick: 64 MiB)"
     alluxio = True
 
     @property
     def rounds(self) -> int:
-        return self.scale.pick(7, 3, 1)
+        return self.scale.pick(full=7, bench=3, quick=3, tiny=1)
 
     def prepare(self, door: Door) -> None:
         self.key = TaskKey("bench", "scanning", "table", RUN)
-        self.size = _publish(door, self.key, self.scale.pick(512 << 20, 64 << 20, 1 << 20))
+        self.size = _publish(
+            door, self.key, self.scale.pick(full=512 << 20, bench=64 << 20, quick=64 << 20, tiny=1 << 20)
+        )
 
     def contenders(self) -> Sequence[Contender]:
         kinds: tuple[type[Scan], ...] = (*_HOT, S3A)

@@ -194,18 +194,21 @@ class Warm(Workload):
     """The second reader."""
 
     name = "warm"
+    only_full = True
     measures = (
         "a copy of 1 GiB in the cache folder, and an Arrow file of 256 MiB, read again (quick: 256 MiB and 64 MiB)"
     )
 
     @property
     def rounds(self) -> int:
-        return self.scale.pick(11, 5, 1)
+        return self.scale.pick(full=11, bench=5, quick=5, tiny=1)
 
     def prepare(self, door: Door) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="datalayer-bench-")
-        self.large = publish_large(door, "warm", self.scale.pick(1 << 30, 256 << 20, 10 << 20))
-        self.table = _publish_table(door, self.scale.pick(256 << 20, 64 << 20, 1 << 20))
+        self.large = publish_large(
+            door, "warm", self.scale.pick(full=1 << 30, bench=256 << 20, quick=256 << 20, tiny=10 << 20)
+        )
+        self.table = _publish_table(door, self.scale.pick(full=256 << 20, bench=64 << 20, quick=64 << 20, tiny=1 << 20))
 
     def close(self) -> None:
         self.folder.cleanup()

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from benchmarks import __main__ as program
@@ -101,6 +103,32 @@ def test_contenders_that_deliver_other_bytes_are_refused(origin: Origin) -> None
         measure(_Work(_Says("a", b"one"), _Says("b", b"two")), origin, isolated=False)
 
 
+class _DoesPart(_Says):
+    part = 0.5
+
+
+def test_work_done_in_part_is_extrapolated_and_its_bytes_compared(origin: Origin) -> None:
+    work = _Work(_DoesPart("part", b"on"), _Says("all", b"one"))
+    work.marks = (2,)
+    part, whole = measure(work, origin, isolated=False).timings
+    assert (part.part, whole.part) == (0.5, 1)
+    assert part.delivered == 2
+    work = _Work(_DoesPart("part", b"ox"), _Says("all", b"one"))
+    work.marks = (2,)
+    with pytest.raises(BenchmarkError, match="part delivered 2 bytes with crc32c:.*and all 2 with crc32c:"):
+        measure(work, origin, isolated=False)
+
+
+@given(st.lists(st.binary(max_size=9)), st.sets(st.integers(1, 40)))
+def test_a_sink_tells_the_checksum_at_each_mark(pieces: list[bytes], marks: set[int]) -> None:
+    sink = Sink(check=True, marks=tuple(marks))
+    for piece in pieces:
+        sink.take(piece)
+    whole = b"".join(pieces)
+    expected = {mark: checksum_of([whole[:mark]])[0] for mark in marks if mark <= len(whole)}
+    assert sink.delivered() == (len(whole), checksum_of([whole])[0], expected)
+
+
 def test_a_contender_that_fails_is_named(origin: Origin) -> None:
     with pytest.raises(BenchmarkError, match="(?s)a: run failed.*as told"):
         measure(_Work(_Says("a", None)), origin, isolated=False)
@@ -110,7 +138,7 @@ def test_a_contender_works_in_a_process_of_its_own(origin: Origin) -> None:
     with working(_Says("a", bytes(5)), origin.door) as worker:
         worker.prepare()
         ran = worker.run(check=True)
-        assert worker.check()[::-1] == checksum_of([bytes(5)])
+        assert worker.check() == (*checksum_of([bytes(5)])[::-1], {})
     assert ran.delivered == 5
     assert ran.sample.peak is not None
     assert ran.sample.idle is not None
