@@ -18,6 +18,7 @@ from tests.behaviour.touching import SIZES, TOTAL, Crowd, ThroughLayer, ThroughS
 from tests.services.faultproxy import FaultProxy
 from tests.services.s3server import S3Server
 
+RIVAL_READS = 10_000
 PROCESSES = 64
 RIVALS = 16
 """Processes of the rival: s3fs needs a second to start."""
@@ -92,13 +93,9 @@ def test_p10_no_read_is_corrupt_while_copies_are_evicted_and_readers_killed(
     assert {name: survivor.read_bytes(name) for name in SIZES} == {name: content(name) for name in SIZES}
 
 
-@pytest.mark.parametrize("reads", [500, pytest.param(10_000, marks=pytest.mark.nightly)], ids=["test", "nightly"])
+@pytest.mark.nightly
 def test_p10_simplecache_beside_it(
-    published: Config,
-    key: TaskKey,
-    tmp_path: Path,
-    record_property: Callable[[str, object], None],
-    reads: int,
+    published: Config, key: TaskKey, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """Judges nobody: it shows what the same reads, evictions and kills do to a cache that was not made for them."""
     connection = published.connections["test"]
@@ -118,8 +115,8 @@ def test_p10_simplecache_beside_it(
             dice.choice(list(folder.iterdir())).unlink()
 
     rival = partial(ThroughSimpleCache, options, store.filesystem_path(path).removesuffix("/tiny"), str(folder))
-    counts = chaos(rival, evict, processes=RIVALS, reads=reads, kills=5)
+    counts = chaos(rival, evict, processes=RIVALS, reads=RIVAL_READS, kills=5)
     failures = sum(count for what, count in counts.items() if what not in {"right", "wrong", "killed", "evicted"})
     record_property("p10-simplecache", dict(counts))
     print(f"simplecache: {counts['wrong']} corrupt of {counts['right'] + counts['wrong']} reads, {failures} failed")  # noqa: T201
-    assert counts["right"] + counts["wrong"] >= reads
+    assert counts["right"] + counts["wrong"] >= RIVAL_READS

@@ -25,6 +25,7 @@ from tests.services.postgres import postgres_server
 from tests.services.s3server import S3Server
 
 DESIGNS = ("s3-direct", "shared-fs", "s3-poc", "hot-cold")
+QUICK = ("s3-direct", "hot-cold")
 DATE = "2026-02-03T04:05:06Z"
 RUN = "20260203T040506Z"
 CHAIN = """
@@ -118,7 +119,9 @@ def used(place: Place, design: str, request: pytest.FixtureRequest) -> None:
     place.layer = DataLayer(Config.load(environ={"DATALAYER_CONFIG": str(place.settings)}))
 
 
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize(
+    "design", [pytest.param(design, marks=() if design in QUICK else pytest.mark.nightly) for design in DESIGNS]
+)
 def test_plain_and_deferred_tasks_under_each_design(
     airflow: AirflowServer, place: Place, design: str, request: pytest.FixtureRequest
 ) -> None:

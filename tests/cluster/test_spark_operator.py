@@ -18,6 +18,7 @@ from tests.cluster.operating import GONE_SECONDS, MANAGED, Place, Tasks, wait_un
 from tests.services.alluxio import AlluxioServer
 
 DESIGNS = ("s3-poc", "s3-direct", "shared-fs", "hot-cold")
+QUICK = ("shared-fs", "hot-cold")
 APPLICATIONS = {
     "count.py": """
 import sys
@@ -120,7 +121,10 @@ def done(tasks: Tasks, place: Place, task_id: str, **rest: Any) -> None:
     assert ran.state == "success", ran.story()
 
 
-@pytest.mark.parametrize("design", DESIGNS)
+# What the others do differently in pods, test_operators.py shows of each; a Spark of theirs takes a minute and a half.
+@pytest.mark.parametrize(
+    "design", [pytest.param(design, marks=() if design in QUICK else pytest.mark.nightly) for design in DESIGNS]
+)
 def test_an_application_in_python_reads_and_writes_in_place_under_each_design(
     place: Place, tasks: Tasks, jobs: None, design: str, request: pytest.FixtureRequest
 ) -> None:
