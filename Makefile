@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo services services-down cluster cluster-down test test-fast test-nightly lint typecheck imports bench schemas clean
+.PHONY: help setup lock demo services services-down cluster cluster-down test test-fast test-nightly lint typecheck imports bench-quick bench bench-full schemas clean
 
 help: ## this list
 	@echo 'make TARGET, where TARGET is one of:'
@@ -57,9 +57,17 @@ typecheck: setup ## mypy --strict
 imports: setup ## the import contracts: which package may know which
 	@$(VENV) scripts/stages.py imports
 
-bench: setup ## compare storage designs and rivals; prints figures, passes no judgement
-	@$(VENV) scripts/prepare.py
-	@$(VENV) -m benchmarks
+bench-quick: setup ## compare storage designs and rivals: a first look, 4 minutes (report in build/benchmarks; goes on where it was interrupted)
+	@$(VENV) scripts/prepare.py versitygw alluxio alluxio-client jars
+	@$(VENV) -m benchmarks run --scale quick --resume
+
+bench: setup ## the same at 1/8 of the goals' sizes, 25 minutes
+	@$(VENV) scripts/prepare.py versitygw alluxio alluxio-client jars
+	@$(VENV) -m benchmarks run --scale bench --resume
+
+bench-full: setup ## the same at the goals' sizes: hours
+	@$(VENV) scripts/prepare.py versitygw alluxio alluxio-client jars
+	@$(VENV) -m benchmarks run --scale full --resume
 
 clean: ## remove what the targets made in the checkout; the cache outside it stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

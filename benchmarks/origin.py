@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -108,6 +109,20 @@ class Door:
             request_timeout=600,
         )
 
+    def boto3(self) -> Any:
+        """Return boto3's client, with a pool as the others have it."""
+        import boto3
+        from botocore.config import Config
+
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name=self.region,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            config=Config(max_pool_connections=POOL, read_timeout=600, s3={"addressing_style": "path"}),
+        )
+
     def s3fs(self) -> Any:
         """Return s3fs's client, with a pool and parts in flight as the others have them."""
         from s3fs import S3FileSystem
@@ -130,10 +145,12 @@ class Origin:
     Args:
         server: The server.
         bucket: Its bucket.
-        alluxio: An Alluxio that reads from the server; by default one is started where it is asked for.
+        alluxio: An Alluxio that reads from the server, or what returns one; by default one is started where it is asked for.
     """
 
-    def __init__(self, server: S3Server, bucket: str, alluxio: AlluxioServer | None = None) -> None:
+    def __init__(
+        self, server: S3Server, bucket: str, alluxio: AlluxioServer | Callable[[], AlluxioServer] | None = None
+    ) -> None:
         self.door = Door(server.endpoint, server.region, server.root.access_key, server.root.secret_key, bucket)
         self._server = server
         self._alluxio = alluxio
@@ -152,7 +169,8 @@ class Origin:
     def with_alluxio(self, limits: Limits | None = None) -> Iterator[Origin]:
         """The same bucket, with a folder of Alluxio on it. All go through one front: so what Alluxio asks for is counted, too."""
         with contextlib.ExitStack() as running:
-            server = self._alluxio or running.enter_context(AlluxioServer(self._server, memory=_ALLUXIO_MEMORY))
+            server = self._alluxio() if callable(self._alluxio) else self._alluxio
+            server = server or running.enter_context(_alluxio(self._server))
             front = running.enter_context(running_front(self.door.endpoint, limits))
             folder = running.enter_context(server.mount(self.door.bucket, "root", endpoint=front.endpoint))
             origin = Origin(self._server, self.door.bucket, server)
@@ -161,11 +179,45 @@ class Origin:
             yield origin
 
 
+class Origins:
+    """One S3 server for a whole run, and one Alluxio as soon as it is asked for: each workload gets a bucket of its own, gone afterwards.
+
+    Args:
+        server: The server.
+        running: Where an Alluxio that is started is ended.
+    """
+
+    def __init__(self, server: S3Server, running: contextlib.ExitStack) -> None:
+        self._server = server
+        self._running = running
+        self._alluxio: AlluxioServer | None = None
+
+    @contextlib.contextmanager
+    def new(self) -> Iterator[Origin]:
+        """A bucket that is empty, whose objects are gone at the end: they are not in the next one's way."""
+        bucket = self._server.new_bucket("bench")
+        try:
+            yield Origin(self._server, bucket, self._shared_alluxio)
+        finally:
+            if self._server.folder is not None:
+                # By S3 the removal of 100,000 objects would take longer than many a workload.
+                shutil.rmtree(self._server.folder / bucket, ignore_errors=True)
+
+    def _shared_alluxio(self) -> AlluxioServer:
+        if self._alluxio is None:
+            self._alluxio = self._running.enter_context(_alluxio(self._server))
+        return self._alluxio
+
+
 @contextlib.contextmanager
-def running_origin() -> Iterator[Origin]:
-    """A versitygw process with a bucket, gone at the end."""
-    with versitygw_server() as server:
-        yield Origin(server, server.new_bucket("bench"))
+def running_origins() -> Iterator[Origins]:
+    """A versitygw process, gone at the end, and with it the Alluxio that was asked for."""
+    with contextlib.ExitStack() as running:
+        yield Origins(running.enter_context(versitygw_server()), running)
+
+
+def _alluxio(server: S3Server) -> AlluxioServer:
+    return AlluxioServer(server, memory=_ALLUXIO_MEMORY, measured=True)
 
 
 def some_bytes(size: int, seed: int = 0) -> bytes:

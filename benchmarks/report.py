@@ -36,7 +36,7 @@ def page(report: Report) -> Iterator[str]:
     yield ""
     yield "<!-- Written by `python -m benchmarks --page`. Do not edit: run it again. -->"
     yield ""
-    yield f"Taken {report.began}{' with --quick' if report.quick else ''}. Everything below was measured in one run of"
+    yield f"Taken {report.began}, at the scale {report.scale}. Everything below was measured in one run of"
     yield "`python -m benchmarks`, on loopback, against a versitygw process, and real Alluxio servers where a way is called so. Other machines"
     yield "give other seconds; requests and bytes stay."
     yield ""

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.goals import BUDGETS
+
 
 class Sample(msgspec.Struct, frozen=True):
     """One timed run, for doing the work once."""
@@ -52,6 +54,8 @@ class Timing(msgspec.Struct, kw_only=True):
     """The share of the work that was done; times, requests and bytes are extrapolated from it."""
     refused: float = 0.0
     """Requests that the origin answered with 503."""
+    emulated: str = ""
+    """How slow the origin was made for it, in words; empty for bare loopback."""
 
     @property
     def wall(self) -> Spread:
@@ -137,18 +141,52 @@ class Result(msgspec.Struct, kw_only=True):
     plots: list[Plot] = []
     error: str | None = None
     """Why there are no figures."""
+    skipped: str = ""
+    """Why it cannot run on this machine, which is no error."""
     seconds: float = 0.0
     """How long the workload took, preparation included."""
+    began: str = ""
+    code: str = ""
+    """Which state of the code was measured: a digest of its sources."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether there are figures."""
+        return self.error is None and not self.skipped
 
 
 class Report(msgspec.Struct, kw_only=True):
     """A whole run."""
 
     began: str
-    quick: bool
+    scale: str
+    """``full``, ``bench``, ``quick`` or ``tiny``."""
     machine: dict[str, str]
     versions: dict[str, str]
+    code: str = ""
+    """The state of the code at the last start."""
+    origins: dict[str, str] = {}
+    """The emulated origins by name, in words."""
     results: list[Result] = []
+    seconds: float = 0.0
+    """How long the run took, all its sittings together."""
+    sittings: list[str] = []
+    """When it was begun, and begun again after an interruption."""
+    finished: bool = False
+
+    @property
+    def budget(self) -> float | None:
+        """Seconds that a run of this scale may take."""
+        return BUDGETS.get(self.scale)
+
+    @property
+    def over_budget(self) -> bool:
+        """Whether it took longer than that."""
+        return self.budget is not None and self.seconds > self.budget
+
+    def of_row(self, row: str) -> list[Result]:
+        """Return what was measured, or tried, for a row of the goals."""
+        return [result for result in self.results if result.row == row]
 
 
 def same(value: float) -> Spread:

@@ -60,6 +60,10 @@ class Workload(ABC):
     def __init__(self, scale: Scale) -> None:
         self.scale = scale
 
+    def why_not_here(self) -> str:
+        """Return why this machine cannot run it, such as that it has no cluster; by default it can."""
+        return ""
+
     @property
     def rounds(self) -> int:
         """How often each contender is timed."""
@@ -152,6 +156,7 @@ def _count(
         delivered=delivered.length,
         checksum=delivered.checksum,
         part=contender.part,
+        emulated=str(contender.limits) if contender.limits else "",
     )
     return timing, ran, delivered
 

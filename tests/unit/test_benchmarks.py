@@ -6,7 +6,6 @@ import io
 import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from benchmarks import __main__ as program
 from benchmarks.contender import Contender, Sink
 from benchmarks.copies import Direct
 from benchmarks.fanout import FanOut
@@ -51,7 +49,7 @@ def test_a_workload_runs_and_yields_its_figures(name: str, origin: Origin) -> No
         assert math.isfinite(figure.value.median)
         assert figure.value.low <= figure.value.median <= figure.value.high
     assert any(figure.goal for figure in result.figures)
-    report = Report(began="now", quick=True, machine={"cores": "2"}, versions={}, results=[result])
+    report = Report(began="now", scale="tiny", machine={"cores": "2"}, versions={}, results=[result])
     assert msgspec.json.decode(to_json(report), type=Report) == report
     text = "\n".join(page(report))
     assert all(timing.name in text for timing in result.timings)
@@ -213,37 +211,10 @@ def test_a_goal_is_met_by_the_median(value: float, met: bool) -> None:
     assert Figure(name="speed", value=Spread(value, 0.5, 2), unit="×").met is None
 
 
-def test_a_workload_that_fails_leaves_the_others_their_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def run(workload: Workload, *_: object) -> Result:
-        if workload.name == "p12":
-            raise BenchmarkError("as told")
-        return Result(name=workload.name, measures=workload.measures)
-
-    monkeypatch.setattr(program, "measure", run)
-    written, text = tmp_path / "all.json", tmp_path / "all.md"
-    assert program.main(["p12", "p16", "--quick", "--json", str(written), "--page", str(text)]) == 1
-    report = msgspec.json.decode(written.read_bytes(), type=Report)
-    assert [(result.name, result.error) for result in report.results] == [
-        ("p12", "BenchmarkError: as told"),
-        ("p16", None),
-    ]
-    assert "not measured: BenchmarkError: as told" in capsys.readouterr().out
-    assert "BenchmarkError" in text.read_text()
-    assert program.main(["--from", str(written)]) == 1
-
-
-def test_an_unknown_workload_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        program.main(["p99"])
-    assert "no workload named p99" in capsys.readouterr().err
-
-
 def test_the_report_shows_goals_and_ceilings() -> None:
     figure = Figure(name="speed", value=Spread(0.9, 0.8, 1), unit="×", at_least=0.95, ceiling="1.0", emulated=True)
     result = Result(name="work", measures="nothing", figures=[figure])
     console = Console(width=200, file=io.StringIO())
-    show(Report(began="now", quick=False, machine={}, versions={}, results=[result]), console)
+    show(Report(began="now", scale="full", machine={}, versions={}, results=[result]), console)
     text = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
     assert all(part in text for part in ("speed (emulated)", "0.9 ×", "0.8–1", "≥ 0.95", "no", "1.0"))

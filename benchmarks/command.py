@@ -1,0 +1,152 @@
+"""The command line: ``run``, ``report``, ``compare`` and ``list``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.goals import seconds_for
+from benchmarks.progress import Progress
+from benchmarks.report import show
+from benchmarks.results import Report
+from benchmarks.running import again, begin, chosen, go_on, read, run, saver
+from benchmarks.workload import Scale
+from benchmarks.workloads import WORKLOADS
+
+FOLDER = Path("build/benchmarks")
+"""Where results go by default: outside what git keeps."""
+_LOUD = "!" * 80
+
+app = typer.Typer(
+    name="python -m benchmarks",
+    help="The storage designs against each other and against their rivals, before one emulated S3.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_Report = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, metavar="FILE.json", help="What a run has written.")
+]
+
+
+@app.command("run")
+def run_workloads(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]…", help="Workloads; by default all that belong to the scale.")
+    ] = None,
+    scale: Annotated[
+        Scale,
+        typer.Option(
+            help="quick: a first look, 4 minutes. bench: 1/8 of the sizes, 25 minutes. full: the goals' sizes."
+        ),
+    ] = Scale.BENCH,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json", help=f"Where every sample goes, after each workload. By default {FOLDER}/SCALE.json."
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Where the report goes. By default beside the JSON.")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the run in FILE.json, if it was interrupted and neither code, versions nor machine have changed.",
+        ),
+    ] = False,
+    retake: Annotated[
+        bool,
+        typer.Option("--retake", help="Measure the named workloads again, and keep the others that are in FILE.json."),
+    ] = False,
+) -> None:
+    """Measure, print the tables, and write the JSON and the HTML report.
+
+    The exit code is 1 if a workload could not be measured. A goal that is missed is a figure, no failure.
+    """
+    names = names or []
+    if unknown := [name for name in names if name not in WORKLOADS]:
+        raise typer.BadParameter(f"no workload named {', '.join(unknown)}; `list` shows all", param_hint="NAME")
+    out = out or FOLDER / f"{scale.value}.json"
+    console = Console(stderr=True)
+    wanted = chosen(names, scale)
+    report = _report(out, wanted, scale, console, resume=resume, retake=retake)
+    if (busy := os.getloadavg()[0]) > 1:
+        console.print(f"the machine is busy (load {busy:.1f}): seconds and ratios will scatter", style="yellow")
+    try:
+        run(report, wanted, scale, saver(out), Progress(console))
+    except KeyboardInterrupt:
+        console.print(f"interrupted; what was measured is in {out}: the same with --resume goes on", style="yellow")
+        raise typer.Exit(130) from None
+    _render(report, out, html)
+    _guard(report, console)
+    raise typer.Exit(int(any(result.error for result in report.results)))
+
+
+@app.command("list")
+def list_workloads() -> None:
+    """Show the workloads, the rows of the goals that they belong to, and the seconds that they may take."""
+    table = Table("workload", "row", "measures", "quick", "bench", box=None, pad_edge=False)
+    for name, kind in WORKLOADS.items():
+        seconds = [
+            "" if kind.only_full else f"{seconds_for(name, kind.row, scale):.0f} s" for scale in ("quick", "bench")
+        ]
+        table.add_row(name, kind.row, kind.measures, *seconds)
+    _console().print(table)
+
+
+def _report(out: Path, names: list[str], scale: Scale, console: Console, *, resume: bool, retake: bool) -> Report:
+    if not out.exists():
+        return begin(scale)
+    if not (resume or retake):
+        _keep(out, console)
+        return begin(scale)
+    try:
+        old = read(out)
+        report = again(old, names, scale) if retake else go_on(old, scale)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise typer.BadParameter(f"{out} cannot be added to: {error}") from error
+    if report is None:
+        console.print(f"{out} holds a run that is finished, or of other code: this one begins anew", style="yellow")
+        _keep(out, console)
+        return begin(scale)
+    have = {result.name for result in report.results}
+    console.print(f"{len(have & set(names))} of {len(names)} workloads are already in {out}", highlight=False)
+    return report
+
+
+def _keep(out: Path, console: Console) -> None:
+    before = out.with_name(f"{out.stem}.before{out.suffix}")
+    out.replace(before)
+    console.print(f"the results of before are kept in {before}", highlight=False)
+
+
+def _render(report: Report, out: Path, html: Path | None) -> None:  # noqa: ARG001  # the HTML report comes next
+    show(report, _console())
+
+
+def _guard(report: Report, console: Console) -> None:
+    minutes = f"{report.seconds / 60:.1f} minutes"
+    if report.over_budget and report.budget:
+        text = (
+            f"THE RUN TOOK {minutes.upper()}; A RUN OF THE SCALE {report.scale.upper()} MAY TAKE {report.budget / 60:g}"
+        )
+        console.print(f"{_LOUD}\n{text}\n{_LOUD}", style="bold red", markup=False, highlight=False)
+    else:
+        console.print(f"{len(report.results)} workloads in {minutes}", highlight=False)
+
+
+def _console() -> Console:
+    # Where nobody watches, the width is the tables' own and not a terminal's.
+    return Console() if sys.stdout.isatty() else Console(width=200)
