@@ -78,6 +78,10 @@ class Contender(ABC):
     """Whether the work is done by child processes: their memory is not this process's to tell."""
     children_cpu = 0.0
     """CPU seconds that children which live on spent on the last run."""
+    children_peak: int | None = None
+    """Their peak resident memory in the last run, where somebody has looked."""
+    here = False
+    """Whether it only asks a process that works already, and so needs none of its own."""
 
     @abstractmethod
     def open(self, door: Door) -> None:

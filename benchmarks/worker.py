@@ -103,7 +103,8 @@ def working(contender: Contender, door: Door, *, isolated: bool = True) -> Itera
     # Spawned, not forked: it must not inherit the parent's threads, nor its memory.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    end = _start_process(contender, door, theirs) if isolated else _start_thread(contender, door, theirs)
+    start = _start_process if isolated and not contender.here else _start_thread
+    end = start(contender, door, theirs)
     try:
         worker = Worker(contender, ours)
         worker.ask("open")
@@ -179,7 +180,7 @@ def _timed(contender: Contender, sink: Sink) -> Ran:
     cpu, wall = _cpu_seconds(), time.perf_counter()
     contender.run(sink)
     wall, cpu = time.perf_counter() - wall, _cpu_seconds() - cpu + contender.children_cpu
-    peak = None if contender.in_children else _status("VmHWM")
+    peak = contender.children_peak if contender.in_children else _status("VmHWM")
     times = contender.times * contender.part
     sample = Sample(wall / times, cpu / times, peak, None if contender.in_children else idle)
     return Ran(sample, sink.length)
