@@ -16,32 +16,83 @@ import msgspec
 from spark_env.cache import made_once
 from tests.services.process import HOST, ServerProcess
 
-_SOURCE = Path(__file__).parent / "front" / "main.go"
+_SOURCES = Path(__file__).parent / "front"
 _COUNTS = "/-counts"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How an emulated origin is slower than this machine's loopback. Nothing is limited by default."""
+    """How an emulated origin is slower than this machine's loopback. Nothing is limited by default.
+
+    Delays are drawn from sequences that ``seed`` begins, one for each kind of request: the n-th GET after the counts were forgotten waits as long
+    in every run, and for every contender.
+    """
 
     connection: float = 0.0
     """Bytes a second over one connection, each way."""
     total: float = 0.0
     """Bytes a second over all, each way."""
     first_byte: float = 0.0
-    """Seconds that a GET or HEAD waits."""
+    """Seconds that a GET or HEAD waits, in the median."""
+    first_byte_p99: float = 0.0
+    """Seconds that one of a hundred waits longer; the delays are lognormal. 0: all wait the same."""
     put: float = 0.0
-    """Seconds that a PUT, POST or DELETE waits."""
+    """Seconds that a PUT, POST or DELETE waits, in the median."""
+    put_p99: float = 0.0
     list: float = 0.0
-    """Seconds that a LIST waits."""
+    """Seconds that a LIST waits, in the median."""
+    list_p99: float = 0.0
+    gets: int = 0
+    """GET, HEAD and LIST requests that one prefix takes in each second; more are answered with 503 SlowDown."""
+    puts: int = 0
+    """The same of PUT, POST and DELETE."""
+    prefix_depth: int = 0
+    """How many first parts of a key make a prefix of its own, as S3 makes them under load. 0: the bucket is one, as a new one is."""
+    stalls: float = 0.0
+    """The share of GETs and HEADs that wait ``stall`` longer: those that meet a part of the service that is in trouble."""
+    stall: float = 0.0
+    """Seconds."""
+    storm_every: float = 0.0
+    """Seconds from one storm to the next; the first comes after half of that."""
+    storm: float = 0.0
+    """Seconds of a storm, in which every request is answered with 503."""
+    seed: int = 0
 
     def __str__(self) -> str:
         rates = f"{self.connection / 1e6:g} MB/s a connection and {self.total / 1e6:g} MB/s in all, each way"
-        waits = f"{self.first_byte * 1e3:g} ms to the first byte, {self.put * 1e3:g} ms for a PUT, {self.list * 1e3:g} ms for a LIST"
-        return f"{rates}; {waits}"
+        waits = (
+            f"{_wait(self.first_byte, self.first_byte_p99)} to the first byte, {_wait(self.put, self.put_p99)} for a PUT, "
+            f"{_wait(self.list, self.list_p99)} for a LIST"
+        )
+        parts = [rates, waits]
+        if self.gets or self.puts:
+            parts.append(f"503 after {self.gets:,} GETs or {self.puts:,} PUTs in a second and prefix")
+        if self.stalls:
+            parts.append(f"{self.stalls:.1%} of the GETs stall for {self.stall:g} s")
+        if self.storm:
+            parts.append(f"every {self.storm_every:g} s all requests are answered with 503 for {self.storm:g} s")
+        return "; ".join(parts)
 
 
-STD = Limits(connection=85e6, total=250e6, first_byte=0.030, put=0.060, list=0.100)
+def _wait(median: float, p99: float) -> str:
+    return f"{median * 1e3:g} ms" + (f" (p99 {p99 * 1e3:g} ms)" if p99 > median else "")
+
+
+RAW = Limits()
+"""The server as it is on this machine's loopback."""
+
+STD = Limits(
+    connection=85e6,
+    total=250e6,
+    first_byte=0.030,
+    first_byte_p99=0.200,
+    put=0.060,
+    put_p99=0.150,
+    list=0.100,
+    list_p99=0.250,
+    gets=5500,
+    puts=3500,
+)
 """S3 as one machine sees it."""
 
 
@@ -49,9 +100,13 @@ class Counts(msgspec.Struct, frozen=True):
     """What came through a front."""
 
     requests: dict[str, int]
-    """By kind: GET, PUT, HEAD, LIST, POST, DELETE."""
+    """By kind: GET, PUT, HEAD, LIST, POST, DELETE; those that were refused or abandoned included."""
     bytes_up: int
     bytes_down: int
+    refused: int = 0
+    """Requests that were answered with 503."""
+    abandoned: int = 0
+    """Requests whose client went away before the first byte, as the slower one of a hedged pair does."""
 
 
 class Front:
@@ -66,7 +121,7 @@ class Front:
         return self._ask("GET")
 
     def forget(self) -> None:
-        """Count from nothing."""
+        """Count from nothing, and begin the sequences of delays anew."""
         self._ask("POST")
 
     def _ask(self, method: str) -> Counts:
@@ -82,26 +137,34 @@ def running_front(upstream: str, limits: Limits | None = None) -> Iterator[Front
     Raises:
         RuntimeError: There is no Go toolchain, or the program could not be built or started.
     """
-    limits = limits or Limits()
-    program = _program()
-    rates = [f"-connection={limits.connection}", f"-total={limits.total}"]
-    waits = [f"-first-byte={limits.first_byte}s", f"-put={limits.put}s", f"-list={limits.list}s"]
+    program = built("front", _SOURCES)
+    told = msgspec.json.encode(limits or RAW).decode()
 
     def command(port: int) -> list[str | Path]:
-        return [program, f"-address={HOST}:{port}", f"-upstream={upstream}", *rates, *waits]
+        return [program, f"-address={HOST}:{port}", f"-upstream={upstream}", f"-limits={told}"]
 
     with ServerProcess(command, lambda port: bool(Front(port).counts())) as server:
         yield Front(server.port)
 
 
-def _program() -> Path:
+def built(name: str, sources: Path) -> Path:
+    """Return the program that a folder of Go sources makes, built the first time.
+
+    Raises:
+        RuntimeError: There is no Go toolchain, or the build failed.
+    """
+
     def build(folder: Path) -> None:
         if shutil.which("go") is None:
             raise RuntimeError("go is missing: apt-get install golang-go")
-        command = ["go", "build", "-o", str(folder / "front"), str(_SOURCE)]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        what = ["."] if (sources / "go.mod").exists() else [path.name for path in files if path.suffix == ".go"]
+        command = ["go", "build", "-trimpath", "-buildvcs=false", "-o", str(folder / name), *what]
+        done = subprocess.run(
+            command, cwd=sources, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
         if done.returncode:
-            raise RuntimeError(f"go build {_SOURCE} failed with exit code {done.returncode}:\n{done.stderr}")
+            raise RuntimeError(f"go build {sources} failed with exit code {done.returncode}:\n{done.stderr}")
 
-    digest = hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:16]
-    return made_once(f"benchmarks/front-{digest}", build) / "front"
+    files = sorted(path for path in sources.iterdir() if path.suffix in {".go", ".mod", ".sum"})
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+    return made_once(f"benchmarks/{name}-{digest}", build) / name

@@ -153,6 +153,7 @@ def _count(
         requests={kind: count / times for kind, count in sorted(counts.requests.items())},
         bytes_up=counts.bytes_up / times,
         bytes_down=counts.bytes_down / times,
+        refused=counts.refused / times,
         delivered=delivered.length,
         checksum=delivered.checksum,
         part=contender.part,

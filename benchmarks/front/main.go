@@ -1,6 +1,6 @@
-// A front before an S3 server: it counts requests and bytes, and can be as slow as S3 is.
+// A front before an S3 server: it counts requests and bytes, and can be as slow as S3 is, and as busy.
 //
-// Every limit is off unless a flag sets it. GET /-counts on the front itself answers with what was counted, POST /-counts begins anew.
+// Nothing is limited unless -limits says so. GET /-counts on the front itself answers with what was counted, POST /-counts begins anew.
 package main
 
 import (
@@ -18,91 +18,8 @@ import (
 	"time"
 )
 
-const (
-	countsPath = "/-counts" // no bucket's name begins so
-	piece      = 64 << 10
-	burst      = 5 * time.Millisecond
-)
-
-// counts is what came through.
-type counts struct {
-	sync.Mutex
-	Requests  map[string]int64 `json:"requests"`
-	BytesUp   int64            `json:"bytes_up"`
-	BytesDown int64            `json:"bytes_down"`
-}
-
-func (seen *counts) request(kind string) {
-	seen.Lock()
-	defer seen.Unlock()
-	seen.Requests[kind]++
-}
-
-func (seen *counts) bytes(up, down int) {
-	seen.Lock()
-	defer seen.Unlock()
-	seen.BytesUp += int64(up)
-	seen.BytesDown += int64(down)
-}
-
-func (seen *counts) ServeHTTP(answer http.ResponseWriter, request *http.Request) {
-	seen.Lock()
-	defer seen.Unlock()
-	if request.Method == http.MethodPost {
-		seen.Requests, seen.BytesUp, seen.BytesDown = map[string]int64{}, 0, 0
-	}
-	answer.Header().Set("Content-Type", "application/json")
-	if err := json.NewEncoder(answer).Encode(seen); err != nil {
-		log.Print(err)
-	}
-}
-
-// pace lets bytes through at a rate, in the order in which they are asked for.
-type pace struct {
-	sync.Mutex
-	rate float64 // bytes a second; 0 for any
-	next time.Time
-}
-
-// turn returns when the next bytes may pass.
-func (pace *pace) turn(size int, now time.Time) time.Time {
-	if pace.rate == 0 {
-		return now
-	}
-	pace.Lock()
-	defer pace.Unlock()
-	if earliest := now.Add(-burst); pace.next.Before(earliest) {
-		pace.next = earliest
-	}
-	pace.next = pace.next.Add(time.Duration(float64(size) / pace.rate * float64(time.Second)))
-	return pace.next
-}
-
-// paced is a body that comes through several paces at once.
-type paced struct {
-	io.ReadCloser
-	paces []*pace
-	seen  func(int)
-}
-
-func (body *paced) Read(buffer []byte) (int, error) {
-	if len(body.paces) > 0 && len(buffer) > piece {
-		buffer = buffer[:piece]
-	}
-	size, err := body.ReadCloser.Read(buffer)
-	body.seen(size)
-	now := time.Now()
-	latest := now
-	for _, one := range body.paces {
-		if turn := one.turn(size, now); turn.After(latest) {
-			latest = turn
-		}
-	}
-	if wait := latest.Sub(now); wait > time.Millisecond {
-		time.Sleep(wait)
-	}
-	return size, err
-}
+const slowDown = `<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message><RequestId>emulated</RequestId></Error>`
 
 // buffers keeps what bodies are copied with.
 type buffers struct{ sync.Pool }
@@ -123,25 +40,97 @@ type connection struct{ up, down pace }
 
 type connectionKey struct{}
 
+type front struct {
+	limits   limits
+	seen     *counts
+	dice     *dice
+	prefixes *prefixes
+	up, down pace
+	server   http.Handler
+}
+
 func main() {
 	address := flag.String("address", "", "where to listen")
 	upstream := flag.String("upstream", "", "URL of the server")
-	perConnection := flag.Float64("connection", 0, "bytes a second of one connection, each way")
-	total := flag.Float64("total", 0, "bytes a second of all connections, each way")
-	firstByte := flag.Duration("first-byte", 0, "wait before a GET or HEAD")
-	put := flag.Duration("put", 0, "wait before a PUT, POST or DELETE")
-	list := flag.Duration("list", 0, "wait before a LIST")
+	told := flag.String("limits", "{}", "the limits, as JSON")
 	flag.Parse()
 	server, err := url.Parse(*upstream)
 	if err != nil {
 		log.Fatal(err)
 	}
-	seen := &counts{Requests: map[string]int64{}}
-	up, down := &pace{rate: *total}, &pace{rate: *total}
-	limited := *total > 0 || *perConnection > 0
-	waits := map[string]time.Duration{"GET": *firstByte, "HEAD": *firstByte, "LIST": *list}
+	front := &front{seen: &counts{Requests: map[string]int64{}}}
+	if err := json.Unmarshal([]byte(*told), &front.limits); err != nil {
+		log.Fatal(err)
+	}
+	front.dice = &dice{seed: front.limits.Seed, drawn: map[string]uint64{}}
+	front.prefixes = &prefixes{limits: &front.limits, began: time.Now(), seen: map[string]int64{}}
+	front.up.rate, front.down.rate = front.limits.Total, front.limits.Total
+	front.server = front.proxy(server)
+	listening := &http.Server{
+		Addr:    *address,
+		Handler: front,
+		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+			rate := front.limits.Connection
+			return context.WithValue(ctx, connectionKey{}, &connection{up: pace{rate: rate}, down: pace{rate: rate}})
+		},
+	}
+	log.Fatal(listening.ListenAndServe())
+}
 
-	proxy := &httputil.ReverseProxy{
+func (front *front) ServeHTTP(answer http.ResponseWriter, request *http.Request) {
+	if request.URL.Path == countsPath {
+		if request.Method == http.MethodPost {
+			front.dice.begin()
+		}
+		front.seen.serve(answer, request)
+		return
+	}
+	kind := kind(request)
+	front.seen.request(kind)
+	if !front.prefixes.admits(kind, request.URL.Path, time.Now()) {
+		front.refuse(answer, request)
+		return
+	}
+	waited := time.NewTimer(front.limits.wait(kind, front.dice))
+	select {
+	case <-waited.C:
+	case <-request.Context().Done():
+		// Who does not wait any longer gets nothing, and costs the server nothing.
+		waited.Stop()
+		front.seen.abandoned()
+		return
+	}
+	if request.Body != nil && request.Body != http.NoBody {
+		body := &paced{ReadCloser: request.Body, seen: func(size int) { front.seen.bytes(size, 0) }}
+		body.paces = front.paces(request, func(own *connection) *pace { return &own.up }, &front.up)
+		request.Body = body
+	}
+	front.server.ServeHTTP(answer, request)
+}
+
+func (front *front) refuse(answer http.ResponseWriter, request *http.Request) {
+	front.seen.refused()
+	if request.Header.Get("Expect") == "" {
+		// A client that sends everything first would see a broken connection, not the answer.
+		size, _ := io.Copy(io.Discard, request.Body)
+		front.seen.bytes(int(size), 0)
+	}
+	answer.Header().Set("Content-Type", "application/xml")
+	answer.WriteHeader(http.StatusServiceUnavailable)
+	if request.Method != http.MethodHead {
+		_, _ = io.WriteString(answer, slowDown)
+	}
+}
+
+func (front *front) paces(request *http.Request, own func(*connection) *pace, all *pace) []*pace {
+	if front.limits.Total == 0 && front.limits.Connection == 0 {
+		return nil
+	}
+	return []*pace{own(request.Context().Value(connectionKey{}).(*connection)), all}
+}
+
+func (front *front) proxy(server *url.URL) http.Handler {
+	return &httputil.ReverseProxy{
 		Rewrite: func(passed *httputil.ProxyRequest) {
 			// Path, query and Host as they came: they are signed.
 			passed.Out.URL.Scheme, passed.Out.URL.Host = server.Scheme, server.Host
@@ -149,11 +138,8 @@ func main() {
 			passed.Out.Host = passed.In.Host
 		},
 		ModifyResponse: func(answer *http.Response) error {
-			body := &paced{ReadCloser: answer.Body, seen: func(size int) { seen.bytes(0, size) }}
-			if limited {
-				own := answer.Request.Context().Value(connectionKey{}).(*connection)
-				body.paces = []*pace{&own.down, down}
-			}
+			body := &paced{ReadCloser: answer.Body, seen: func(size int) { front.seen.bytes(0, size) }}
+			body.paces = front.paces(answer.Request, func(own *connection) *pace { return &own.down }, &front.down)
 			answer.Body = body
 			return nil
 		},
@@ -166,34 +152,4 @@ func main() {
 		BufferPool: &buffers{sync.Pool{New: func() any { buffer := make([]byte, 4*piece); return &buffer }}},
 		ErrorLog:   log.New(io.Discard, "", 0),
 	}
-	handle := func(answer http.ResponseWriter, request *http.Request) {
-		if request.URL.Path == countsPath {
-			seen.ServeHTTP(answer, request)
-			return
-		}
-		kind := kind(request)
-		seen.request(kind)
-		wait, known := waits[kind]
-		if !known {
-			wait = *put
-		}
-		time.Sleep(wait)
-		if request.Body != nil && request.Body != http.NoBody {
-			body := &paced{ReadCloser: request.Body, seen: func(size int) { seen.bytes(size, 0) }}
-			if limited {
-				own := request.Context().Value(connectionKey{}).(*connection)
-				body.paces = []*pace{&own.up, up}
-			}
-			request.Body = body
-		}
-		proxy.ServeHTTP(answer, request)
-	}
-	front := &http.Server{
-		Addr:    *address,
-		Handler: http.HandlerFunc(handle),
-		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
-			return context.WithValue(ctx, connectionKey{}, &connection{up: pace{rate: *perConnection}, down: pace{rate: *perConnection}})
-		},
-	}
-	log.Fatal(front.ListenAndServe())
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import time
 from collections.abc import Sequence
 
 import msgspec
@@ -16,7 +15,6 @@ from rich.console import Console
 from benchmarks.contender import Contender, Sink
 from benchmarks.copies import Direct
 from benchmarks.fanout import FanOut
-from benchmarks.front import Counts, Limits
 from benchmarks.origin import Door, Origin
 from benchmarks.reading import publish_large
 from benchmarks.report import page, show
@@ -141,23 +139,6 @@ def test_a_contender_works_in_a_process_of_its_own(origin: Origin) -> None:
     assert ran.sample.peak is not None
     assert ran.sample.idle is not None
     assert 0 < ran.sample.idle <= ran.sample.peak
-
-
-def test_a_front_counts_what_comes_through_and_can_be_slow(origin: Origin) -> None:
-    with origin.fronted(Limits(connection=10e6, put=0.1)) as (front, door):
-        store = door.obstore()
-        began = time.monotonic()
-        store.put("one", bytes(1_000_000))
-        # The wait, and the bytes but for a burst of 5 ms.
-        assert time.monotonic() - began >= 0.19
-        assert store.get("one").bytes() == bytes(1_000_000)
-        list(store.list("none"))
-        counts = front.counts()
-        assert counts.requests == {"PUT": 1, "GET": 1, "LIST": 1}
-        assert counts.bytes_up == 1_000_000
-        assert 1_000_000 < counts.bytes_down < 1_001_000
-        front.forget()
-        assert front.counts() == Counts({}, 0, 0)
 
 
 class _Puts(_Says):
