@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.goals import seconds_for
+from benchmarks.own.command import own
 from benchmarks.progress import Progress
 from benchmarks.report import show
 from benchmarks.results import Report
@@ -33,6 +34,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.command("own")(own)
 
 _Report = Annotated[
     Path, typer.Argument(exists=True, dir_okay=False, metavar="FILE.json", help="What a run has written.")
