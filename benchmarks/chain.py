@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import uuid
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from benchmarks.contender import Contender, Sink
 from benchmarks.copies import CHUNK
 from benchmarks.origin import Door
+from benchmarks.poc import PARALLEL, SERIAL, Transfer
 from benchmarks.reading import NAME
 from datalayer import DataLayer, RunId, TaskKey
 
@@ -29,14 +31,19 @@ class Chain(Contender):
     Args:
         first: What the first task reads.
         hops: How many tasks.
+        done: How many are run where all hops are alike, and ``in_part`` says so; every chain shows this task's output, and its last.
     """
 
     group = "chain"
     in_memory = True
+    in_part = False
+    """Whether only the first tasks are run, and the others are taken to last as long."""
 
-    def __init__(self, first: TaskKey, hops: int) -> None:
+    def __init__(self, first: TaskKey, hops: int, done: int) -> None:
         self.first = str(first)
-        self.hops = hops
+        self.hops = done if self.in_part else hops
+        self.done = done
+        self.part = self.hops / hops
 
     def open(self, door: Door) -> None:
         self.door = door
@@ -52,9 +59,17 @@ class Chain(Contender):
         for number in range(1, self.hops + 1):
             self.hop(number)
 
+    def check(self, sink: Sink) -> None:
+        for number in sorted({self.done, self.hops}):
+            self.show(number, sink)
+
     @abstractmethod
     def hop(self, number: int) -> None:
         """Run one task, from 1."""
+
+    @abstractmethod
+    def show(self, number: int, sink: Sink) -> None:
+        """Give the sink what a task has made."""
 
     def key(self, number: int) -> TaskKey:
         """Return a task's key; number 0 is what the first one reads."""
@@ -94,31 +109,56 @@ class InPlace(Chain):
         with publishing as attempt, attempt.output().open(NAME) as file:
             _work(number, upstream["default"].stream(NAME, chunk_size=CHUNK), file.write)
 
-    def check(self, sink: Sink) -> None:
-        for chunk in self.layer().resolve(self.key(self.hops))["default"].stream(NAME):
+    def show(self, number: int, sink: Sink) -> None:
+        for chunk in self.layer().resolve(self.key(number))["default"].stream(NAME):
             sink.take(chunk)
 
 
-class Poc(InPlace):
+class _Objects(Chain):
+    """A chain that knows nothing of us, and writes its objects itself."""
+
+    def object(self, number: int) -> str:
+        """Return the key of a task's output."""
+        if number == 0:
+            return f"root{self.key(0)}/attempts/1/default/{NAME}"
+        return f"chain/{self.number}/{number}/{NAME}"
+
+    def show(self, number: int, sink: Sink) -> None:
+        import obstore
+
+        for chunk in obstore.get(self.door.obstore(), self.object(number)).stream(min_chunk_size=CHUNK):
+            sink.take(chunk)
+
+
+class Poc(_Objects):
     """The POC: all input is downloaded, then the task runs on files, then all output is uploaded."""
 
-    name = "s3-poc"
-    settings = "stream(name) into a file, the task from file to file, output().put_folder(), a layer for each task"
+    name = "s3-poc, serial"
+    settings = f"{SERIAL}; the task from file to file, in memory"
+    in_part = True
+    parallel = False
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.transfer = Transfer(self.door, parallel=self.parallel)
+        self.transfer.warm_up(self.object(0))
 
     def hop(self, number: int) -> None:
-        layer = self.layer()
-        upstream = layer.resolve(self.key(number - 1))
         source, made = self.local("in"), self.local("out")
-        made.mkdir()
-        with layer.publish(self.key(number), inputs=[upstream.pin("upstream")]) as attempt:
-            with source.open("wb", buffering=0) as file:
-                for chunk in upstream["default"].stream(NAME, chunk_size=CHUNK):
-                    file.write(chunk)
-            with source.open("rb", buffering=0) as read, (made / NAME).open("wb", buffering=0) as written:
-                _work(number, iter(lambda: read.read(CHUNK), b""), written.write)
-            attempt.output().put_folder(made)
+        self.transfer.download(self.object(number - 1), source)
+        with source.open("rb", buffering=0) as read, made.open("wb", buffering=0) as written:
+            _work(number, iter(lambda: read.read(CHUNK), b""), written.write)
+        self.transfer.upload(made, self.object(number))
         source.unlink()
-        shutil.rmtree(made)
+        made.unlink()
+
+
+class PocTransfer(Poc):
+    """The POC as well as it can be: each step as parallel as boto3 makes it."""
+
+    name = "s3-poc, TransferManager"
+    settings = f"{PARALLEL}; the task from file to file, in memory"
+    parallel = True
 
 
 class NodeCached(InPlace):
@@ -128,7 +168,8 @@ class NodeCached(InPlace):
     settings = "as s3-direct, design hot-cold with a cache folder and CACHE_THROUGH"
 
     def layer(self) -> DataLayer:
-        return self.door.hot_layer(str(self.local("cache")))
+        # Room for what the next task reads, not for all there ever was: copies are in memory here.
+        return self.door.hot_layer(str(self.local("cache")), "4GB")
 
 
 class Shared(InPlace):
@@ -138,11 +179,15 @@ class Shared(InPlace):
     settings = "as s3-direct, design shared-fs on a folder in memory"
 
     def layer(self) -> DataLayer:
-        return DataLayer(self.door.config(design="shared-fs", tiers={"shared": {"url": str(self.local("volume"))}}))
+        return DataLayer(self.door.config(design="shared-fs", tiers={"shared": {"url": str(self.volume())}}))
+
+    def volume(self) -> Path:
+        """Return the volume's folder."""
+        return self.local("volume")
 
     def prepare(self) -> None:
         super().prepare()
-        self.local("volume").mkdir()
+        self.volume().mkdir()
         # What the first task reads lies there too.
         with self.layer().publish(self.key(0)) as attempt, attempt.output().open(NAME) as file:
             for chunk in self.door.layer().resolve(self.key(0))["default"].stream(NAME, chunk_size=CHUNK):
@@ -157,7 +202,22 @@ class SharedOnDisk(Shared):
     in_memory = False
 
 
-class FsspecFile(Chain):
+class SharedOverEfs(Shared):
+    """The same over the emulated EFS, mounted."""
+
+    name = "shared-fs, EFS"
+    settings = "as s3-direct, design shared-fs on the emulated EFS"
+
+    def volume(self) -> Path:
+        return Path(self.door.required_efs) / self.number
+
+    def close(self) -> None:
+        if self.folder is not None:
+            shutil.rmtree(self.volume(), ignore_errors=True)
+        super().close()
+
+
+class FsspecFile(_Objects):
     """fsspec's cache of whole files over s3fs, read and written through.
 
     A file is written on this machine, then uploaded. What was written is no copy yet: it is downloaded when it is read.
@@ -165,11 +225,12 @@ class FsspecFile(Chain):
 
     name = "fsspec filecache"
     settings = "filecache over s3fs to read and write, parts of 16 MiB, 8 in flight, pool 128; nothing is verified"
+    in_part = True
 
     def prepare(self) -> None:
         super().prepare()
         self.s3 = self.door.s3fs()
-        self.s3.info(self.object(0))
+        self.s3.info(self.path(0))
         self.filesystem = self.cache()
 
     def cache(self) -> Any:
@@ -180,20 +241,13 @@ class FsspecFile(Chain):
 
     def hop(self, number: int) -> None:
         # The cache's own file is what uploads it, in parts.
-        writing = self.filesystem.open(self.object(number), "wb", chunksize=_PART)
-        with self.filesystem.open(self.object(number - 1), "rb") as read, writing as written:
+        writing = self.filesystem.open(self.path(number), "wb", chunksize=_PART)
+        with self.filesystem.open(self.path(number - 1), "rb") as read, writing as written:
             _work(number, iter(lambda: read.read(CHUNK), b""), written.write)
 
-    def object(self, number: int) -> str:
-        """Return where a task's output lies."""
-        if number == 0:
-            return f"{self.door.bucket}/root{self.key(0)}/attempts/1/default/{NAME}"
-        return f"{self.door.bucket}/chain/{self.number}/{number}/{NAME}"
-
-    def check(self, sink: Sink) -> None:
-        with self.s3.open(self.object(self.hops), "rb") as file:
-            while chunk := file.read(_PART):
-                sink.take(chunk)
+    def path(self, number: int) -> str:
+        """Return where a task's output lies, bucket and all."""
+        return f"{self.door.bucket}/{self.object(number)}"
 
 
 class FsspecSimple(FsspecFile):
@@ -201,11 +255,27 @@ class FsspecSimple(FsspecFile):
 
     name = "fsspec simplecache"
     settings = "simplecache, else as filecache"
+    in_part = False
 
     def cache(self) -> Any:
         from fsspec.implementations.cached import SimpleCacheFileSystem
 
         return SimpleCacheFileSystem(fs=self.s3, cache_storage=str(self.local("cache")), skip_instance_cache=True)
+
+
+class FsspecBlocks(FsspecFile):
+    """fsspec's cache of blocks, sparse files on this machine."""
+
+    name = "fsspec blockcache"
+    settings = "blockcache of blocks of 15 MiB over s3fs, else as filecache"
+
+    def cache(self) -> Any:
+        from fsspec.implementations.cached import CachingFileSystem
+
+        # Seen with fsspec 2026.9: a file that ends where a block ends cannot be read to its end; and files are left for the collector to close.
+        warnings.simplefilter("ignore", ResourceWarning)
+        self.s3.default_block_size = 15 << 20
+        return CachingFileSystem(fs=self.s3, cache_storage=str(self.local("cache")), skip_instance_cache=True)
 
 
 def _work(number: int, chunks: Iterable[bytes], write: Callable[[bytes], object]) -> None:
