@@ -43,6 +43,13 @@ def put(
     ],
     output: Annotated[str, typer.Option("--output", "-o", metavar="NAME", help="The output's name.")] = DEFAULT_OUTPUT,
     *,
+    packed: Annotated[
+        bool,
+        typer.Option(
+            "--packed",
+            help="Lay small files together into packs, for thousands of them: few requests to write and to read, but not for Spark.",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Publish local files as a task's output: all of them become visible at once, or none.
@@ -61,7 +68,7 @@ def put(
         progress("putting", sum(path.stat().st_size for path in files.values()), quiet=json) as bars,
         DataLayer.from_env().publish(key) as attempt,
     ):
-        _upload(attempt.output(output), files, bars.add)
+        _upload(attempt.output(output, packed=packed), files, bars.add)
     manifest = attempt.commit()
     made = manifest.outputs[output]
     if json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+from datalayer.commit.packs import PackedWriter
 from datalayer.stores.checksum import Crc32c
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ class OutputFile(io.BufferedIOBase):
         self._ended = False
         self.name = name
         self.crc = Crc32c()
+
+    @property
+    def packed(self) -> bool:
+        """Whether it was closed as a part of a pack, which is still being written."""
+        return isinstance(self._writer, PackedWriter) and self._writer.packed
 
     def writable(self) -> bool:
         return True

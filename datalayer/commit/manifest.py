@@ -1,4 +1,4 @@
-"""``Manifest``: what one attempt committed. Wire version 1.
+"""``Manifest``: what one attempt committed. Wire version 1; 1.1 where an output is packed.
 
 The object a reader gets is an envelope: ``{"version", "fenced", "manifest"}``. The manifest inside is never changed once written, byte for
 byte, so its digest can be pinned and fields that a newer minor version added survive. ``fenced`` lists attempts that may not commit any
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 FILES = "files"
 REFERENCE = "reference"
+
+PACKS = "_packs"
+"""The folder of an output's packs, within its own. No engine takes what lies there for data."""
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -78,6 +81,8 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     entries: list[Entry] | None = None
     """The files; None where ``index`` has them."""
     index: IndexRef | None = None
+    packs: list[Entry] | None = None
+    """The objects that hold its small files; None where each file is an object. Since 1.1."""
 
 
 class Input(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -165,6 +170,7 @@ def check_entries(output: Output, entries: Iterable[Entry], where: str) -> None:
     files = size = 0
     names: set[str] = set()
     reference = output.kind == REFERENCE
+    packs = _pack_lengths(output, where)
     for entry in entries:
         try:
             check_file_name(entry.name)
@@ -178,6 +184,8 @@ def check_entries(output: Output, entries: Iterable[Entry], where: str) -> None:
             raise VerificationError(
                 f"{where}: {entry.name!r} has other checksums of blocks than its {entry.length} bytes need"
             )
+        if packs is not None and entry.object and entry.offset + entry.length > packs.get(entry.object, -1):
+            raise VerificationError(f"{where}: {entry.name!r} does not lie within a pack of its output")
         files += 1
         size += entry.length
         names.add(entry.name)
@@ -187,6 +195,25 @@ def check_entries(output: Output, entries: Iterable[Entry], where: str) -> None:
         raise VerificationError(
             f"{where} lists {files} files of {size} bytes and claims {output.files} of {output.bytes}"
         )
+
+
+def _pack_lengths(output: Output, where: str) -> dict[str, int] | None:
+    """Return how long each pack of an output is; None where it has none.
+
+    Raises:
+        VerificationError: One lies elsewhere than packs do.
+    """
+    if output.packs is None:
+        return None
+    for pack in output.packs:
+        try:
+            inside = check_file_name(pack.name).startswith(f"{PACKS}/")
+        except InvalidKeyError as error:
+            raise VerificationError(f"{where} names a pack outside its output: {error}") from error
+        fits = pack.length >= 0 and (pack.blocks is None or parse_blocks(pack.blocks, pack.length) is not None)
+        if not inside or not fits or pack.object is not None or pack.offset or output.kind == REFERENCE:
+            raise VerificationError(f"{where} has a pack {pack.name[:80]!r} that is none")
+    return {pack.name: pack.length for pack in output.packs}
 
 
 def digest_of(data: bytes | msgspec.Raw) -> str:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, TextIO, cast, ove
 
 from datalayer.addresses import layout
 from datalayer.commit.files import OutputFile, TextOutputFile
-from datalayer.commit.manifest import Entry, Field
+from datalayer.commit.manifest import PACKS, Entry, Field
+from datalayer.commit.packs import SMALL_BYTES, PackedWriter, Packs
 from datalayer.commit.settling import settle_files
-from datalayer.errors import DataLayerError, PublishError, VerificationError
+from datalayer.errors import DataLayerError, InvalidKeyError, NotSupportedError, PublishError, VerificationError
 from datalayer.stores.budget import ByteBudget, run_all
 from datalayer.stores.checksum import Crc32c
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from datalayer.addresses.keys import TaskKey
     from datalayer.addresses.location import Location
-    from datalayer.stores.base import ObjectInfo, Store
+    from datalayer.stores.base import ObjectInfo, Store, StoreWriter
 
 SUCCESS = "_SUCCESS"
 """What a job of Hadoop's or Spark's leaves in the folder that it wrote, last of all."""
@@ -49,11 +50,32 @@ class Journal(Protocol):
     def opened(self, output: str) -> None:
         """The output's folder was handed to an engine or a program; only a listing will know what landed."""
 
+    def packed(self, output: str, pack: Entry, files: list[Entry]) -> None:
+        """A pack is closed and whole, and so are the files in it."""
+
 
 class OutputWriter:
-    """One named output of an attempt, being written."""
+    """One named output of an attempt, being written.
 
-    def __init__(self, store: Store, key: TaskKey, attempt: int, name: str, journal: Journal | None = None) -> None:
+    Args:
+        store: Where it is written.
+        key: The task.
+        attempt: The attempt's number.
+        name: The output's name.
+        journal: Told of what is staged.
+        packed: Whether small files are laid together into packs.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        key: TaskKey,
+        attempt: int,
+        name: str,
+        journal: Journal | None = None,
+        *,
+        packed: bool = False,
+    ) -> None:
         self._store = store
         self._key = key
         self._attempt = attempt
@@ -65,6 +87,10 @@ class OutputWriter:
         self._lock = threading.Lock()
         self._list_with: Literal["checksums", "lengths"] | None = None
         self._by_engine = False
+        self._packing: Packs | None = None
+        self._closed_packs: list[Entry] = []
+        self.packed = packed
+        """Whether small files are laid together into packs."""
         self.name = name
         self.rows: int | None = None
         """Row count for the manifest, where the writer knows it."""
@@ -89,14 +115,14 @@ class OutputWriter:
             raise ValueError(f"mode {mode!r}: an output's files are written once, with 'wb' or 'w'")
         path = self._begin(name)
         try:
-            file = OutputFile(self._store.writer(path), name, self._finished)
+            file = OutputFile(self._writer(name, path), name, self._finished)
         except BaseException:
             self._unfinished.discard(name)
             raise
         return cast("TextIO", TextOutputFile(file)) if mode == "w" else cast("BinaryIO", file)
 
     def put(self, name: str, data: bytes) -> None:
-        """Write one small file whole, in one request.
+        """Write one small file whole, in one request; of a packed output, at the end of the pack that is being written.
 
         Raises:
             InvalidKeyError: The name cannot be a file's.
@@ -107,6 +133,9 @@ class OutputWriter:
         path = self._begin(name)
         data = bytes(data)
         try:
+            if self.packed and len(data) <= SMALL_BYTES:
+                self._packs.add(name, data)
+                return
             info = self._store.put(path, data)
             crc = Crc32c()
             crc.update(data)
@@ -154,19 +183,20 @@ class OutputWriter:
         """The folder as a URI that Spark writes to in place. What it leaves there is listed at the commit.
 
         Raises:
-            NotSupportedError: Spark has no way to this tier.
+            NotSupportedError: Spark has no way to this tier, or the output is packed.
         """
+        self._refuse_if_packed("Spark")
         uri = self._store.spark_uri(self._folder)
         self.adopt_folder(checksums=False)
         return uri
 
     @property
     def path(self) -> Path | None:
-        """The folder on this machine, made, for programs that write files; None where the tier is not mounted.
+        """The folder on this machine, made, for programs that write files; None where the tier is not mounted, or the output is packed.
 
         What lies there at the commit is listed, checksummed and made durable.
         """
-        path = self._store.local_path(self._folder)
+        path = None if self.packed else self._store.local_path(self._folder)
         if path is not None:
             self.adopt_folder(checksums=True)
             path.mkdir(parents=True, exist_ok=True)
@@ -176,9 +206,18 @@ class OutputWriter:
         """Take in files that another process of this attempt wrote and closed."""
         self._entries |= {entry.name: entry for entry in entries}
 
+    def adopt_packs(self, packs: Iterable[Entry]) -> None:
+        """Take in packs that another process of this attempt wrote and closed."""
+        self._closed_packs += packs
+
     def adopt_folder(self, *, checksums: bool) -> None:
-        """Have the folder listed at the commit, whoever wrote there, and on a mounted tier its files checksummed or not."""
+        """Have the folder listed at the commit, whoever wrote there, and on a mounted tier its files checksummed or not.
+
+        Raises:
+            NotSupportedError: The output is packed.
+        """
         self._refuse_if_sealed()
+        self._refuse_if_packed("a program that writes into its folder")
         if self._journal:
             self._journal.opened(self.name)
         if self._list_with != "checksums":
@@ -209,6 +248,8 @@ class OutputWriter:
                 PublishError,
                 f"file {min(self._unfinished)!r} was opened and never closed: close it, or use 'with'",
             )
+        if self._packing is not None:
+            self._packing.flush()
         if self._list_with:
             self._list(checksums=self._list_with == "checksums")
         if not self._entries:
@@ -216,13 +257,31 @@ class OutputWriter:
                 VerificationError,
                 "no file was written. Zero rows are fine, but a declared output needs at least one file",
             )
-        entries = [self._entries[name] for name in sorted(self._entries)]
+        # Files of a pack in the order in which they lie there: who reads them in the manifest's order reads on.
+        entries = sorted(self._entries.values(), key=lambda entry: (entry.object or "", entry.offset, entry.name))
         folders = {name[:index] for name in self._entries for index in _slashes(name)}
         if clash := sorted(folders & self._entries.keys()):
             raise self._error(
                 VerificationError, f"{clash[0]!r} is both a file and a folder, which a volume cannot hold"
             )
         return entries
+
+    @property
+    def packs(self) -> list[Entry] | None:
+        """The packs that hold files of :meth:`finish`; None where there are none."""
+        used = {entry.object for entry in self._entries.values() if entry.object is not None}
+        found = sorted((pack for pack in self._closed_packs if pack.name in used), key=lambda pack: pack.name)
+        return found or None
+
+    def flush(self) -> None:
+        """Close the pack that is being written, so that all files that were closed have landed."""
+        if self._packing is not None:
+            self._packing.flush()
+
+    def drop(self) -> None:
+        """Drop the pack that is being written: the attempt is given up."""
+        if self._packing is not None:
+            self._packing.discard()
 
     @property
     def tier(self) -> str:
@@ -232,12 +291,41 @@ class OutputWriter:
     def _begin(self, name: str) -> str:
         """Return the path of a file that is written from now on: nobody else writes it, and nothing is committed meanwhile."""
         path = layout.check_object_path(f"{self._folder}/{layout.check_file_name(name)}")
+        if self.packed and name.partition("/")[0] == PACKS:
+            raise InvalidKeyError(f"file name {name!r}: a packed output keeps its packs in {PACKS}/; take another name")
         with self._lock:
             self._refuse_if_sealed()
             if name in self._unfinished:
                 raise self._error(PublishError, f"file {name!r} is being written already: close it first")
             self._unfinished.add(name)
         return path
+
+    @property
+    def _packs(self) -> Packs:
+        with self._lock:
+            if self._packing is None:
+                self._packing = Packs(self._store, self._folder, self._pack_landed)
+            return self._packing
+
+    def _writer(self, name: str, path: str) -> StoreWriter:
+        if self.packed:
+            return PackedWriter(self._packs, name, lambda: self._store.writer(path))
+        return self._store.writer(path)
+
+    def _pack_landed(self, pack: Entry, files: list[Entry]) -> None:
+        self._closed_packs.append(pack)
+        self._entries |= {entry.name: entry for entry in files}
+        if self._journal:
+            self._journal.packed(self.name, pack, files)
+
+    def _refuse_if_packed(self, who: str) -> None:
+        if self.packed:
+            raise NotSupportedError(
+                f"output {self.name!r} of {self._key} is packed, which {who} cannot write: write it with put(), open() or put_folder(), or "
+                "leave packed out",
+                tier=self._store.tier.value,
+                location=str(self.location),
+            )
 
     def _refuse_if_sealed(self) -> None:
         if self._sealed:
@@ -247,12 +335,15 @@ class OutputWriter:
 
     def _finished(self, file: OutputFile, info: ObjectInfo | None) -> None:
         self._unfinished.discard(file.name)
-        if info is not None:
+        # A file of a pack is recorded with its pack.
+        if info is not None and not file.packed:
             self._record(file.name, file.crc, info)
 
     def _record(self, name: str, crc: Crc32c, info: ObjectInfo) -> None:
         if info.size != crc.length:
             raise self._error(VerificationError, f"{crc.length} bytes of {name!r} were written and {info.size} landed")
+        if self._packing is not None:
+            self._packing.forget(name)
         entry = Entry(name, crc.length, crc.text(), crc.blocks())
         self._entries[name] = entry
         if self._journal:

@@ -98,18 +98,28 @@ class Attempt:
         """What it has committed; None while it has not."""
         return self._committed
 
-    def output(self, name: str = DEFAULT_OUTPUT) -> OutputWriter:
+    def output(self, name: str = DEFAULT_OUTPUT, *, packed: bool | None = None) -> OutputWriter:
         """Return the writer of one named output; the same one for the same name.
+
+        Args:
+            name: The output's name.
+            packed: Whether its small files are laid together into packs of 64 MiB: thousands of them are then written and read by a few
+                requests. A packed output is read through this library, not by Spark or by its folder. By default not.
 
         Raises:
             InvalidKeyError: The name cannot be an output's.
-            PublishError: It is a new one, and the attempt has ended.
+            PublishError: It is a new one, and the attempt has ended; or it is not, and was asked for otherwise before.
         """
         if name not in self._outputs:
             check_output_name(name)
             self._refuse_if_ended()
-            self._outputs[name] = OutputWriter(self._data, self.key, self.number, name)
-        return self._outputs[name]
+            self._outputs[name] = OutputWriter(self._data, self.key, self.number, name, packed=bool(packed))
+        writer = self._outputs[name]
+        if packed is not None and packed != writer.packed:
+            raise self._error(
+                f"output {name!r} was begun with packed={writer.packed}: say packed where it is first asked for"
+            )
+        return writer
 
     def refer(self, name: str, tier: str, location: Location, entries: list[Entry]) -> None:
         """Make an output a reference to data that already lies elsewhere, pinned entry by entry.
@@ -174,6 +184,8 @@ class Attempt:
                 return
             self._abandoned = True
             self._seal(_ABANDONED)
+            for writer in self._outputs.values():
+                writer.drop()
             try:
                 # The process that made the claim may be at the same attempt. Either it has committed, or it must not any more.
                 if (self._attached or self._refused) and not open_log(self._home, self.key).fence(self.number):
@@ -211,7 +223,7 @@ class Attempt:
             self._seal("")
             raise
         manifest = Manifest(
-            wire.VERSION,
+            wire.PACKED if any(output.packs for output in outputs.values()) else wire.VERSION,
             str(self.key),
             self.number,
             self._claim.nonce,
@@ -250,7 +262,16 @@ class Attempt:
     def _finished(self, writer: OutputWriter) -> Output:
         entries = writer.finish()
         size = sum(entry.length for entry in entries)
-        output = Output(FILES, writer.tier, len(entries), size, rows=writer.rows, schema=writer.schema, entries=entries)
+        output = Output(
+            FILES,
+            writer.tier,
+            len(entries),
+            size,
+            rows=writer.rows,
+            schema=writer.schema,
+            entries=entries,
+            packs=writer.packs,
+        )
         return self._with_index(writer.name, output)
 
     def _with_index(self, name: str, output: Output) -> Output:

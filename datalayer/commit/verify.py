@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from datalayer.addresses import layout
 from datalayer.commit.manifest import REFERENCE
-from datalayer.errors import NotFoundError, VerificationError
+from datalayer.errors import DataLayerError, NotFoundError, VerificationError
+from datalayer.resolve.packed import Span, read_span, spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +63,8 @@ def verify(layer: DataLayer, resolution: Resolution, *, progress: Callable[[int,
         ResolutionError: No tier can serve an output.
     """
     problems: list[Problem] = []
-    work: list[tuple[ResolvedOutput, str]] = []
+    work: list[tuple[ResolvedOutput, Span]] = []
+    count = size = 0
     unchecked = 0
     outputs = [output.original() for output in resolution.values()]
     for output in outputs:
@@ -71,28 +74,41 @@ def verify(layer: DataLayer, resolution: Resolution, *, progress: Callable[[int,
         except (VerificationError, NotFoundError) as error:
             problems.append(Problem("damaged", name, "", f"the list of files: {error}"))
             continue
-        work += [(output, file) for file in files]
+        work += [(output, span) for span in spans(files.values())]
+        count += len(files)
+        size += output.output.bytes
         unchecked += sum(entry.checksum is None for entry in files.values())
 
-    def check(item: tuple[ResolvedOutput, str]) -> Problem | None:
-        output, file = item
+    with ThreadPoolExecutor(_PARALLEL, "datalayer-verify") as pool:
+        problems += [problem for found in pool.map(partial(_check, progress), work) for problem in found]
+    problems += _extra(layer, resolution, outputs)
+    return Verified(str(resolution.key), resolution.attempt, count, size, unchecked, problems)
+
+
+def _check(progress: Callable[[int, int], None] | None, item: tuple[ResolvedOutput, Span]) -> list[Problem]:
+    """Return what is wrong with the files of a span: those of a pack that lie together, or one file."""
+    output, span = item
+    name, file = output.key.name, span.entries[0].name
+    found: dict[str, bytes | DataLayerError] = {}
+    if output.packed and span.entries[0].object is not None:
+        found = read_span(output, span)
+        if progress:
+            progress(len(found), sum(entry.length for entry in span.entries))
+    else:
         try:
             for chunk in output.stream(file, chunk_size=_CHUNK_BYTES):
                 if progress:
                     progress(0, len(chunk))
-        except NotFoundError as error:
-            return Problem("missing", output.key.name, file, str(error))
-        except VerificationError as error:
-            return Problem("damaged", output.key.name, file, str(error))
-        if progress:
-            progress(1, 0)
-        return None
-
-    with ThreadPoolExecutor(_PARALLEL, "datalayer-verify") as pool:
-        problems += [problem for problem in pool.map(check, work) if problem]
-    problems += _extra(layer, resolution, outputs)
-    size = sum(output.entry(file).length for output, file in work)
-    return Verified(str(resolution.key), resolution.attempt, len(work), size, unchecked, problems)
+        except (NotFoundError, VerificationError) as error:
+            found[file] = error
+        else:
+            if progress:
+                progress(1, 0)
+    return [
+        Problem("missing" if isinstance(error, NotFoundError) else "damaged", name, file, str(error))
+        for file, error in found.items()
+        if isinstance(error, DataLayerError)
+    ]
 
 
 def _extra(layer: DataLayer, resolution: Resolution, outputs: list[ResolvedOutput]) -> Iterator[Problem]:
@@ -103,13 +119,12 @@ def _extra(layer: DataLayer, resolution: Resolution, outputs: list[ResolvedOutpu
         if output.output.kind == REFERENCE:
             continue
         try:
-            files = output.files
+            objects = output.objects()
         except (VerificationError, NotFoundError):
             # Reported already. Without the list, nothing of this output can be told to be extra.
             return
-        for file in files:
-            store, path = output.store_path(file)
-            stores.setdefault(str(store.root), (store, set()))[1].add(path)
+        known = stores.setdefault(str(output.store.root), (output.store, set()))[1]
+        known |= {output.object_path(entry) for entry in objects}
     ours = {f"{folder}/{name}" for name in (layout.CLAIM, layout.ALIVE, layout.HEAD)}
     for store, known in stores.values():
         for info in store.list(folder):

@@ -16,6 +16,8 @@ _Document = TypeVar("_Document")
 
 MAJOR = 1
 VERSION = f"{MAJOR}.0"
+PACKED = f"{MAJOR}.1"
+"""The newest version, of a document that says of an output that it is packed. Other documents are of the one before, which more readers know."""
 
 
 class _Versioned(msgspec.Struct):

@@ -164,10 +164,7 @@ class FileCopier:
         )
 
     def _is_same_service(self) -> bool:
-        name = next(iter(self._source.files), None)
-        if name is None:
-            return False
-        source, target = _innermost(self._source.store_path(name)[0]), _innermost(self._target)
+        source, target = _innermost(self._source.store), _innermost(self._target)
         if not (isinstance(source, S3Store) and isinstance(target, S3Store)):
             return False
         ends = {S3Clients(end.root.authority, end.connection).endpoint for end in (source, target)}

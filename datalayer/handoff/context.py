@@ -1,4 +1,4 @@
-"""``TaskContext``: what a job is told. A JSON document, wire version 1.0; ``$DATALAYER_CONTEXT`` names its file.
+"""``TaskContext``: what a job is told. A JSON document, wire version 1.0, or 1.1 where an output is packed; ``$DATALAYER_CONTEXT`` names its file.
 
 An unknown key is an error in a document of this version, because a person or an older operator meant something by it. In a document of a
 newer minor version it is ignored, and not passed on. A newer major version is refused.
@@ -65,6 +65,9 @@ class OutputSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
     destinations: list[Destination] = []
     """Where a copy is delivered after the commit."""
+    packed: bool = False
+    """Whether its small files are laid together into packs when they are uploaded. On a mounted tier, where the job writes in place, they lie
+    as it wrote them. Since 1.1."""
 
 
 class AttemptRef(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -155,7 +158,8 @@ class TaskContext(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     def encode(self) -> bytes:
         """Return the document's bytes, indented for people."""
         # The version is a default, and defaults are left out.
-        document = {"version": self.version, **msgspec.to_builtins(self)}
+        packed = self.version == wire.VERSION and any(output.packed for output in self.outputs.values())
+        document = {"version": self.version, **msgspec.to_builtins(self)} | ({"version": wire.PACKED} if packed else {})
         return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
@@ -231,7 +235,7 @@ def is_newer_minor(data: bytes, what: str) -> bool:
     """
     version = wire.decode(data, _Version, what, HandoffError).version
     minor = version.partition(".")[2]
-    return minor.isdigit() and int(minor) > int(wire.VERSION.partition(".")[2])
+    return minor.isdigit() and int(minor) > int(wire.PACKED.partition(".")[2])
 
 
 class _Version(msgspec.Struct):

@@ -7,7 +7,6 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from datalayer.addresses.layout import check_file_name
-from datalayer.commit.manifest import REFERENCE
 from datalayer.errors import (
     DataLayerError,
     HandoffError,
@@ -132,9 +131,9 @@ class _Copy(NamedTuple):
 
 def _link(output: ResolvedOutput, folder: Path) -> None:
     for name, entry in output.files.items():
-        store, path = output.store_path(name)
-        source = store.local_path(path)
-        if source is None or entry.offset or (entry.object is not None and output.output.kind != REFERENCE):
+        store, path = output.store, output.object_path(entry)
+        source = output.local_path(name)
+        if source is None:
             _copy(_Copy(output, name, folder), lambda _size: None)
             continue
         try:
@@ -213,6 +212,8 @@ def _copy(copy: _Copy, moved: Callable[[int], None]) -> None:
 
 def _linked(copy: _Copy, target: Path) -> bool:
     """Whether the cache's whole copy of a file stands under the job's name for it, too: then it stays when the cache drops its own."""
+    if copy.output.packed and copy.output.entry(copy.name).object is not None:
+        return False  # In the cache is the pack it lies in.
     store, path = copy.output.store_path(copy.name)
     source = store.bring(path)
     if source is None:

@@ -38,6 +38,8 @@ class Record(msgspec.Struct, omit_defaults=True):
     """A file that was opened was given up."""
     wrote: Entry | None = None
     """A file is closed and whole."""
+    pack: Entry | None = None
+    """A pack is closed and whole."""
     opened: bool = False
     """The folder was handed to an engine or a program."""
     checksums: bool = False
@@ -64,6 +66,12 @@ class FileJournal:
         """The output's folder was handed to an engine or a program."""
         self.add(Record(output, opened=True))
 
+    def packed(self, output: str, pack: Entry, files: list[Entry]) -> None:
+        """A pack is closed and whole, and so are the files in it."""
+        self.add(Record(output, pack=pack))
+        for entry in files:
+            self.wrote(output, entry)
+
     def add(self, record: Record) -> None:
         """Append one record."""
         line = msgspec.json.encode(record) + b"\n"
@@ -84,12 +92,21 @@ class JournaledOutput(OutputWriter):
         name: The output's name.
         journal: What the committer reads.
         folder: The output's folder in the store, where it is not the attempt's own.
+        packed: Whether small files are laid together into packs.
     """
 
     def __init__(
-        self, store: Store, key: TaskKey, attempt: int, name: str, *, journal: FileJournal, folder: str | None = None
+        self,
+        store: Store,
+        key: TaskKey,
+        attempt: int,
+        name: str,
+        *,
+        journal: FileJournal,
+        folder: str | None = None,
+        packed: bool = False,
     ) -> None:
-        super().__init__(store, key, attempt, name, journal)
+        super().__init__(store, key, attempt, name, journal, packed=packed)
         self._records = journal
         if folder is not None:
             self._folder = folder
@@ -139,6 +156,7 @@ class Staged(msgspec.Struct):
     """What a journal says of one output."""
 
     entries: dict[str, Entry] = {}
+    packs: list[Entry] = []
     opened: bool = False
     checksums: bool = False
     engine: bool = False
@@ -164,6 +182,8 @@ def read_journal(path: Path) -> dict[str, Staged]:
         if record.wrote is not None:
             unfinished.discard((record.output, record.wrote.name))
             staged.entries[record.wrote.name] = record.wrote
+        if record.pack is not None:
+            staged.packs.append(record.pack)
         staged.opened |= record.opened
         staged.checksums |= record.checksums
         staged.engine |= record.engine

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from datalayer.addresses.location import Location
 from datalayer.commit.manifest import Entry
 from datalayer.commit.output import regular_files
@@ -17,7 +19,16 @@ if TYPE_CHECKING:
 
     import fsspec
 
+    from datalayer.commit.manifest import Output
     from datalayer.resolve.resolution import Resolution
+
+
+def _unpacked(output: Output) -> Output:
+    """Return an output as it lies after it was copied: each file under its own name."""
+    if not output.packs:
+        return output
+    entries = output.entries and [msgspec.structs.replace(entry, object=None, offset=0) for entry in output.entries]
+    return msgspec.structs.replace(output, entries=entries, packs=None)
 
 
 class LocalOutput(ResolvedOutput):
@@ -30,7 +41,7 @@ class LocalOutput(ResolvedOutput):
     """
 
     def __init__(self, resolution: Resolution, name: str, folder: Path) -> None:
-        output = resolution.manifest.outputs[name]
+        output = _unpacked(resolution.manifest.outputs[name])
         # Of the tier that the bytes came from: what the job reads is a copy of that.
         store = VolumeStore(Location.parse(str(folder.parent)), tier=Tier(output.tier))
         served = Served(store, folder.name, ())

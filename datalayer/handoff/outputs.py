@@ -11,11 +11,12 @@ from datalayer.errors import HandoffError, VerificationError
 from datalayer.handoff.journal import Staged, read_journal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from datalayer.commit.output import OutputWriter
     from datalayer.commit.publisher import Attempt
+    from datalayer.handoff.context import OutputSpec
     from datalayer.layer import DataLayer
 
 
@@ -28,16 +29,17 @@ class OutputFolders:
     Args:
         layer: The layer that the attempt belongs to.
         attempt: The attempt.
-        names: The outputs that the job must produce.
+        outputs: The outputs that the job must produce, by name.
         folder: Where they are.
     """
 
-    def __init__(self, layer: DataLayer, attempt: Attempt, names: Iterable[str], folder: Path) -> None:
+    def __init__(self, layer: DataLayer, attempt: Attempt, outputs: Mapping[str, OutputSpec], folder: Path) -> None:
         self._attempt = attempt
         self._folder = folder
         self._in_place = layer.design.in_place
         self._own: dict[str, Path | None] = {}
-        for name in names:
+        self._specs = outputs
+        for name in outputs:
             inside = layout.output_path(attempt.key, attempt.number, name)
             self._own[name] = layer.data.local_path(inside) if layer.design.in_place else None
 
@@ -68,7 +70,7 @@ class OutputFolders:
             )
         for name, own in self._own.items():
             staged = written.get(name, Staged())
-            writer = self._attempt.output(name)
+            writer = self._attempt.output(name, packed=self._specs[name].packed and own is None)
             writer.rows, writer.schema = staged.rows, staged.schema
             here = self._folder / name
             if own is not None and here.is_symlink():
@@ -79,6 +81,7 @@ class OutputFolders:
             # In place without a mount: open_task() wrote to the tier itself, and a program may have written here besides.
             if own is None and self._in_place:
                 writer.adopt(staged.entries.values())
+                writer.adopt_packs(staged.packs)
                 if staged.engine:
                     writer.adopt_engine_folder()
                 elif staged.opened:

@@ -151,7 +151,7 @@ class Task:
                 "nobody would commit this output: write it inside `with open_task() as task:`, which commits when the block ends well, "
                 "or start the job with `datalayer run`"
             )
-        return self._attempt.output(name)
+        return self._attempt.output(name, packed=self.context.outputs[name].packed)
 
     def during(self, context: AbstractContextManager[object]) -> None:
         """Enter a context that is left when the task's block ends, before anything is committed.
@@ -184,8 +184,10 @@ class Task:
             if attempt is None:
                 return
             if error is None:
-                for name in self.context.outputs:
-                    attempt.output(name)  # One that was declared and never written is an error at the commit.
+                for name, spec in self.context.outputs.items():
+                    attempt.output(
+                        name, packed=spec.packed
+                    )  # One that was declared and never written is an error at the commit.
             attempt.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
             if error is None:
                 resolution = self.layer.resolve(self.key, attempt=attempt.number)
@@ -253,7 +255,10 @@ class WrappedTask(Task):
         self._check_declared(name)
         if name not in self._writers:
             if self.layer.design.in_place:
-                writer = JournaledOutput(self.layer.data, self.key, self._number, name, journal=self._journal)
+                data = self.layer.data
+                # A wrapper takes in what lies on a mounted tier file by file.
+                packed = self.context.outputs[name].packed and data.local_path("") is None
+                writer = JournaledOutput(data, self.key, self._number, name, journal=self._journal, packed=packed)
             else:
                 local = self._store_of(self._out)
                 writer = JournaledOutput(local, self.key, self._number, name, journal=self._journal, folder=name)
@@ -271,6 +276,7 @@ class WrappedTask(Task):
         if error is None:
             for writer in self._writers.values():
                 writer.check_closed()
+                writer.flush()
                 writer.describe()
 
     def _read(self, one: PinnedInput, output: str) -> ResolvedOutput:

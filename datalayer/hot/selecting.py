@@ -17,6 +17,7 @@ from datalayer.stores.base import Tier
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from datalayer.commit.manifest import Entry
     from datalayer.stores.base import Expected
     from datalayer.stores.hot import HotStore
 
@@ -107,7 +108,7 @@ def copied_here(outputs: list[ResolvedOutput]) -> tuple[list[ResolvedOutput], li
 
 def paths_of(output: ResolvedOutput) -> list[str]:
     """Return the path of every file of an output in the store."""
-    return [output.store_path(name)[1] for name in output.files]
+    return [output.object_path(entry) for entry in output.objects()]
 
 
 def select(
@@ -128,15 +129,17 @@ def select(
 
     Raises:
         NotFoundError: The output has no such file, or one of them no such column.
-        NotSupportedError: Columns of a file that is no Parquet file.
+        NotSupportedError: Columns of a file that is no Parquet file, or of a packed output.
     """
+    if columns:
+        output.refuse_packed("a warming of columns")
     names = [entry.name for entry in output.data_files()] if columns else list(output.files)
     if files is not None:
         names = list(dict.fromkeys(name for one in files for name in _named(output, names, one)))
     ref = OutputRef.of(output)
 
-    def look(name: str) -> Wanted | None:
-        _, path = output.store_path(name)
+    def look(entry: Entry) -> Wanted | None:
+        name, path = entry.name, output.object_path(entry)
         expected = output.expected(path)
         if expected is None:
             return None  # A part of a larger object is read past the copies.
@@ -144,7 +147,10 @@ def select(
         spans = column_spans(output, name, columns) if columns else [(0, expected.length)] if expected.length else []
         return Wanted(ref, name, path, expected, tuple(spans), before)
 
-    return [wanted for wanted in side_by_side(look, names, parallel) if wanted]
+    # A file of a pack is hot with all of its pack.
+    places = {output.files[name].object or name for name in names}
+    objects = (entry for entry in output.objects() if entry.name in places)
+    return [wanted for wanted in side_by_side(look, objects, parallel) if wanted]
 
 
 def _named(output: ResolvedOutput, names: Iterable[str], asked: str) -> list[str]:

@@ -70,9 +70,7 @@ def look(store: HotStore, outputs: Iterable[ResolvedOutput], notes: Notes, budge
     known = {OutputRef.of(output): output for output in outputs}
     hot = dict.fromkeys(known, 0)
     files = (
-        (ref, output.store_path(name)[1], entry.length)
-        for ref, output in known.items()
-        for name, entry in output.files.items()
+        (ref, output.object_path(entry), entry.length) for ref, output in known.items() for entry in output.objects()
     )
 
     def held(file: tuple[OutputRef, str, int]) -> tuple[OutputRef, int]:

@@ -15,10 +15,10 @@ from datalayer.commit.index import decode_index
 from datalayer.commit.manifest import REFERENCE, Entry, Input, Manifest, Output
 from datalayer.errors import NotFoundError, NotSupportedError, ResolutionError, VerificationError
 from datalayer.stores.base import Expected, Tier
-from datalayer.stores.checksum import BLOCK, Crc32c, parse_blocks, parse_checksum
+from datalayer.stores.checksum import BLOCK, Crc32c, crc32c, parse_blocks, parse_checksum
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     import fsspec
@@ -26,11 +26,14 @@ if TYPE_CHECKING:
 
     from datalayer.addresses.keys import OutputKey, TaskKey
     from datalayer.commit.log import Committed
+    from datalayer.resolve.columnar import Footers
     from datalayer.stores.base import Store
 
 # Up to here a file is read by one request; above, in chunks that arrive side by side.
 _ONE_REQUEST = 8 << 20
 _SMALL = 256 << 10
+# A file of a pack up to here is read whole when it is opened.
+_PACKED_AT_ONCE = 1 << 20
 _BATCH = 4
 
 
@@ -133,6 +136,7 @@ class ResolvedOutput:
         self._home = home
         self._make_filesystem = filesystem
         self._entries: dict[str, Entry] | None = None
+        self._footers: Footers | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -164,17 +168,21 @@ class ResolvedOutput:
         """The folder as a URI that Spark reads in place.
 
         Raises:
-            NotSupportedError: Spark has no way to this tier.
+            NotSupportedError: Spark has no way to this tier, or the output is packed.
         """
+        self.refuse_packed("Spark")
         return self._served.store.spark_uri(self._served.folder)
 
     def spark_uris(self) -> list[str]:
-        """Return the URI of every file that holds data, for engines that take a list."""
+        """Return the URI of every file that holds data, for engines that take a list. Raises as :attr:`spark_uri` does."""
+        self.refuse_packed("Spark")
         return [self._served.store.spark_uri(self._path(entry)) for entry in self.data_files()]
 
     @property
     def path(self) -> Path | None:
-        """The folder on this machine; None where the tier is not mounted, or does not have all files of the output whole."""
+        """The folder on this machine; None where the tier is not mounted, does not have all files of the output whole, or has them in packs."""
+        if self.packed:
+            return None
         return self._served.store.local_folder(self._served.folder, lambda: map(self._path, self.files.values()))
 
     @property
@@ -183,12 +191,32 @@ class ResolvedOutput:
         return self._served.store.paths_last
 
     def local_path(self, name: str) -> Path | None:
-        """Return where one file lies on this machine; None where the tier is not mounted, or does not have the file whole.
+        """Return where one file lies on this machine; None where the tier is not mounted, does not have the file whole, or has it in a pack.
 
         Raises:
             NotFoundError: The output has no such file.
         """
-        return self._served.store.local_path(self._path(self.entry(name)))
+        entry = self.entry(name)
+        return None if self._is_packed(entry) else self._served.store.local_path(self._path(entry))
+
+    @property
+    def packed(self) -> bool:
+        """Whether small files of it lie together in packs: then it is read through this library, not by other engines."""
+        return bool(self.output.packs)
+
+    def refuse_packed(self, who: str) -> None:
+        """Make sure that each file is an object of its own, as others than this library have to find it.
+
+        Raises:
+            NotSupportedError: Files lie in packs.
+        """
+        if self.packed:
+            raise NotSupportedError(
+                f"{self.key} is packed: {len(self.output.packs or ())} objects hold its small files, which {who} cannot tell apart. Read it with "
+                "read_many(), open() or dataset(), copy it out with 'datalayer get', or publish it without packed",
+                tier=self.tier.value,
+                location=str(self.location),
+            )
 
     @property
     def filesystem(self) -> fsspec.AbstractFileSystem:
@@ -238,6 +266,10 @@ class ResolvedOutput:
         entry = self.entry(name)
         self._check_pinned(entry)
         if self._is_packed(entry):
+            if entry.length <= _PACKED_AT_ONCE:
+                # One request, and verified besides.
+                whole = io.BytesIO(self.read_bytes(name))
+                return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", whole)))
             from datalayer.stores.ranges import RangeFile
 
             file = RangeFile(self._served.store, self._path(entry), entry.offset, entry.length)
@@ -282,7 +314,9 @@ class ResolvedOutput:
             VerificationError: As for :meth:`stream`.
         """
         entry = self.entry(name)
-        if entry.length > _ONE_REQUEST or self._is_packed(entry):
+        if self._is_packed(entry) and entry.length <= _ONE_REQUEST:
+            return self.checked(entry, self.read_range(name, 0, entry.length))
+        if entry.length > _ONE_REQUEST:
             # A buffer that grows: pieces that wait to be joined would be held beside the whole.
             whole = io.BytesIO()
             for chunk in self.stream(name):
@@ -291,18 +325,35 @@ class ResolvedOutput:
         # Small: one request brings all of it.
         self._check_pinned(entry)
         data, _ = self._served.store.get(self._path(entry))
-        if not self._comes_verified(entry):
-            crc = Crc32c()
-            crc.update(data)
-            self._verify(entry, crc)
-        return data
+        return data if self._comes_verified(entry) else self.checked(entry, data)
+
+    def read_range(self, name: str, start: int, end: int) -> bytes:
+        """Return a file's bytes from ``start`` up to ``end``, in one request. They are not verified: only whole files can be.
+
+        Raises:
+            NotFoundError: The output has no such file, or its bytes are gone.
+            VerificationError: The file ends before ``end``; or a reference is no longer what it was pinned to.
+        """
+        entry = self.entry(name)
+        if not 0 <= start <= end <= entry.length:
+            raise VerificationError(
+                f"{self.key}, file {name!r} has {entry.length} bytes, and {start} to {end} were asked for"
+            )
+        if start == end:
+            return b""
+        if self.output.kind == REFERENCE:  # Opening it makes sure that it is still the object it was pinned to.
+            with self.open(name) as file:
+                file.seek(start)
+                return file.read(end - start)
+        return self._served.store.get_range(self._path(entry), entry.offset + start, end - start)
 
     def read_many(self, names: Iterable[str] | None = None, *, parallel: int = 32) -> Iterator[tuple[str, bytes]]:
-        """Yield files whole with their names, verified, read side by side: for many small ones.
+        """Yield files whole with their names, verified, read side by side: for many small ones. Of a packed output each request brings many.
 
         Args:
             names: Which, and in which order; by default all, in the manifest's order.
-            parallel: How many are read at once. So many are held in memory at most, a few times as many where they are under 256 KiB.
+            parallel: How many are read at once. So many are held in memory at most, a few times as many where they are under 256 KiB; of a
+                packed output some 64 MiB.
 
         Raises:
             NotFoundError: As for :meth:`stream`, at that file's turn; so are the others.
@@ -311,10 +362,35 @@ class ResolvedOutput:
         from datalayer.resolve.bulk import side_by_side
 
         wanted = list(self.files if names is None else names)
+        if self.packed:
+            from datalayer.resolve.packed import read_packed
+
+            return read_packed(self, wanted, parallel)
         small = self.output.bytes <= self.output.files * _SMALL
         # Several in a row where there are enough of them to keep all threads busy to the end.
         batch = max(1, min(_BATCH, len(wanted) // (4 * parallel))) if small and parallel > 0 else 1
         return side_by_side(lambda name: (name, self.read_bytes(name)), wanted, parallel, batch)
+
+    def read_table(self, columns: Sequence[str] | None = None) -> pyarrow.Table:
+        """Return Parquet files as one Arrow table, in two round trips: all footers at once, then all column chunks at once. Nothing is listed.
+
+        The footers are kept for who reads on. For filters, and for more than memory holds, take :meth:`dataset`. As from ``open``, what is read by
+        ranges has the right length, and is compared with its checksum where a copy of it is kept on this machine.
+
+        Args:
+            columns: Names of columns; of a nested one, its own or that of a part of it, ``address.city``. By default all.
+
+        Raises:
+            NotFoundError: A file has no such column, or its bytes are gone from the tier.
+            NotSupportedError: A file is no Parquet file.
+            VerificationError: A file is not the one that was committed.
+        """
+        from datalayer.resolve.columnar import Footers, read_table
+
+        for entry in self.data_files():
+            self._check_pinned(entry)
+        self._footers = self._footers or Footers()
+        return read_table(self, columns, self._footers)
 
     def dataset(self, **options: object) -> pyarrow.dataset.Dataset:
         """Return the output as an Arrow dataset over the manifest's own file list: nothing is listed.
@@ -330,8 +406,12 @@ class ResolvedOutput:
         entries = self.data_files()
         for entry in entries:
             self._check_pinned(entry)
-        store = self._served.store
         options.setdefault("format", _format_of(self.key, entries))
+        if self.packed:
+            base = self.uri.removeprefix("task://")
+            names = [f"{base}/{entry.name}" for entry in entries]
+            return pyarrow.dataset.dataset(names, filesystem=self.filesystem, partition_base_dir=base, **options)
+        store = self._served.store
         base = store.filesystem_path(self._served.folder)
         paths = [store.filesystem_path(self._path(entry)) for entry in entries]
         return pyarrow.dataset.dataset(paths, filesystem=store.arrow_filesystem, partition_base_dir=base, **options)
@@ -350,12 +430,37 @@ class ResolvedOutput:
 
         Raises:
             NotFoundError: The output has no such file.
+            NotSupportedError: The file lies in a pack.
         """
-        return self._served.store, self._path(self.entry(name))
+        entry = self.entry(name)
+        if self._is_packed(entry):
+            raise NotSupportedError(
+                f"{self.key}, file {name!r} lies in a pack, and is no object of its own: read it with read_bytes() or read_range()",
+                tier=self.tier.value,
+                location=str(self._served.store.location(self._path(entry))),
+            )
+        return self._served.store, self._path(entry)
+
+    @property
+    def store(self) -> Store:
+        """The store that serves it."""
+        return self._served.store
+
+    def objects(self) -> list[Entry]:
+        """Return what lies in the store: the files, and in the place of those that lie in packs the packs, named by their paths in the output."""
+        alone = [entry for entry in self.files.values() if not self._is_packed(entry)]
+        return alone + list(self.output.packs or ())
+
+    def object_path(self, entry: Entry) -> str:
+        """Return the path in the store of one of :meth:`objects`."""
+        return self._path(entry)
 
     def expected(self, path: str) -> Expected | None:
         """Return what was committed under a path of the store that serves this output; None where that is no file of its own."""
-        entry = self.files.get(path.removeprefix(f"{self._served.folder}/"))
+        inside = path.removeprefix(f"{self._served.folder}/")
+        entry = next((pack for pack in self.output.packs or () if pack.name == inside), None)
+        if entry is None:
+            entry = self.files.get(inside)
         if entry is None or self._is_packed(entry):
             return None
         checksum = parse_checksum(entry.checksum)
@@ -364,8 +469,21 @@ class ResolvedOutput:
             blocks = (checksum,) if entry.length else ()
         return Expected(entry.length, checksum, blocks)
 
+    def checked(self, entry: Entry, data: bytes) -> bytes:
+        """Return a file's bytes if they are the ones that were committed.
+
+        Raises:
+            VerificationError: They are not.
+        """
+        found = f"crc32c:{crc32c(data):08x}"
+        if len(data) != entry.length or (entry.checksum and entry.checksum != found):
+            raise self._not_as_committed(entry, f"{len(data)} bytes with {found}")
+        return data
+
     def _comes_verified(self, entry: Entry) -> bool:
         """Whether the store itself compares the file with what was committed."""
+        if self._is_packed(entry):
+            return False
         expected = self.expected(self._path(entry)) if self._served.store.verifies else None
         return expected is not None and expected.blocks is not None
 

@@ -13,7 +13,6 @@ from fsspec import AbstractFileSystem
 from fsspec.utils import glob_translate, stringify_path
 
 from datalayer.addresses.runs import LATEST
-from datalayer.commit.manifest import REFERENCE
 from datalayer.errors import InvalidKeyError, NotFoundError, NotPublishedError, NotSupportedError, VerificationError
 from datalayer.stores.view_ranges import read_ranges
 from datalayer.taskfs import tree
@@ -210,12 +209,7 @@ class TaskFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships 
         first, last, _step = slice(start, end).indices(entry.length)
         if last <= first:
             return b""
-        if output.output.kind == REFERENCE:  # Opening it makes sure that it is still the object it was pinned to.
-            with output.open(name) as file:
-                file.seek(first)
-                return file.read(last - first)
-        store, place = output.store_path(name)
-        return store.get_range(place, entry.offset + first, last - first)
+        return output.read_range(name, first, last)
 
     def cat_ranges(
         self,
