@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from datalayer.addresses.keys import OutputKey, TaskKey
 from datalayer.commit.manifest import FILES
 from datalayer.errors import InvalidKeyError, NotFoundError, NotSupportedError
-from datalayer.hot.columns import Span, column_spans
+from datalayer.hot.columns import column_spans
 from datalayer.hot.ledger import OutputRef
 from datalayer.resolve.bulk import side_by_side
 from datalayer.resolve.resolution import Resolution, ResolvedOutput
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from datalayer.commit.manifest import Entry
+    from datalayer.resolve.parquet import Span
     from datalayer.stores.base import Expected
     from datalayer.stores.hot import HotStore
 

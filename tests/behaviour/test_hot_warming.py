@@ -32,7 +32,8 @@ from datalayer import (
 from datalayer.commit.reference import pin_location
 from datalayer.handoff.local_copy import LocalOutput
 from datalayer.hot import copying
-from datalayer.hot.columns import column_spans, merged
+from datalayer.hot.columns import column_spans
+from datalayer.resolve.parquet import merged
 from datalayer.stores.base import Store
 from datalayer.stores.memory import MemoryStore
 from datalayer.stores.volume import VolumeStore
