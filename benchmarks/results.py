@@ -125,6 +125,8 @@ class Plot(msgspec.Struct, frozen=True, kw_only=True):
     lines: list[Line]
     log_x: bool = True
     log_y: bool = True
+    points: bool = False
+    """Whether each point stands for itself, as on a map, and no line joins them."""
     note: str = ""
     """What there is to see in it, in a sentence."""
 
