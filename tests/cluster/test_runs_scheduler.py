@@ -59,7 +59,8 @@ HOPELESS = """
 JOB = dict(cmds=sh("true"), deferrable=True, poll_interval=1)
 with DAG("hopeless", schedule=None, start_date=START):
     ExecutionEnvironmentOperator(task_id="rights", image=SHELL, **JOB, **{**ARGS, "service_account_name": "default"})
-    ExecutionEnvironmentOperator(task_id="image", image="no.such.host/image:1", **JOB, **ARGS)
+    IMAGE = dict(image="no.such.host/image:1", startup_timeout_seconds=30)
+    ExecutionEnvironmentOperator(task_id="image", **IMAGE, **JOB, **ARGS)
 """
 
 
