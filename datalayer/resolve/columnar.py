@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import mmap
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from datalayer.errors import NotFoundError, NotSupportedError, VerificationError
 from datalayer.resolve.bulk import side_by_side
 from datalayer.resolve.parquet import TAIL, chunk_spans, merged, missing
+from datalayer.stores.hot import CommittedView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import pyarrow
+    import pyarrow.dataset
 
     from datalayer.commit.manifest import Entry
     from datalayer.resolve.parquet import Span
@@ -78,6 +81,20 @@ def read_table(output: ResolvedOutput, columns: Sequence[str] | None, footers: F
     return tables[0] if len(tables) == 1 else pyarrow.concat_tables(tables, promote_options="default")
 
 
+def parquet_dataset(sizes: Sequence[tuple[str, int]], filesystem: Any) -> pyarrow.dataset.Dataset:
+    """Return a dataset that asks for no file's size, and reads the first file's footer, which has the schema, only once.
+
+    Args:
+        sizes: Paths in the file system, and their lengths in bytes.
+        filesystem: pyarrow's or fsspec's.
+    """
+    from pyarrow.dataset import FileSystemDataset, ParquetFileFormat
+
+    form = ParquetFileFormat()
+    parts = [form.make_fragment(path, filesystem, file_size=size) for path, size in sizes]
+    return FileSystemDataset(parts, parts[0].physical_schema, form, parts[0].filesystem)
+
+
 class _File:
     """One file, of which some spans are read."""
 
@@ -85,14 +102,18 @@ class _File:
         self._output = output
         self._entry = entry
         self._footers = footers
-        self._store, self._path = output.store_path(entry.name)
         self._footer: Any = footers.get(entry.name)
         self._end: tuple[int, bytes] = (entry.length, b"")
         self._bytes: mmap.mmap | None = None
-        find: Callable[[str], Path | None] = getattr(self._store, "mappable_path", self._store.local_path)
-        # In a pack it is no file of its own.
-        self.local = None if entry.offset or entry.object is not None else find(self._path)
+        self.local: Path | None = None
         """Where the file lies on this machine; None where it does not."""
+        self._mapped = False
+        self._get: Callable[[int, int], bytes] = partial(output.read_range, entry.name)
+        if not output.packed:
+            store, path = output.store_path(entry.name)
+            self._get = lambda start, end: store.get_range(path, start, end - start)
+            self._mapped = isinstance(store, CommittedView)
+            self.local = store.mappable_path(path) if isinstance(store, CommittedView) else store.local_path(path)
 
     def read_footer(self) -> None:
         import pyarrow
@@ -113,6 +134,7 @@ class _File:
 
     def plan(self, columns: Sequence[str] | None) -> list[Span]:
         """Return the ranges to fetch."""
+        # Before anything is fetched.
         self._check(columns)
         found: list[Span] = []
         for start, end in merged(chunk_spans(self._footer, columns), _GAP):
@@ -136,8 +158,7 @@ class _File:
 
         source: Any
         if self.local is not None:
-            mapped = hasattr(self._store, "mappable_path")
-            source = pyarrow.memory_map(str(self.local)) if mapped else pyarrow.OSFile(str(self.local))
+            source = pyarrow.memory_map(str(self.local)) if self._mapped else pyarrow.OSFile(str(self.local))
         else:
             source = pyarrow.BufferReader(pyarrow.py_buffer(self._bytes or b""))
         try:
@@ -147,7 +168,7 @@ class _File:
         if self._footer is None:
             self._footer = file.metadata
             self._footers.keep(self._entry.name, self._footer)
-            self._check(columns)
+        self._check(columns)
         return file.read(columns=None if columns is None else list(columns))
 
     def _check(self, columns: Sequence[str] | None) -> None:
@@ -170,8 +191,7 @@ class _File:
             raise VerificationError(
                 f"{self._output.key}, file {self._entry.name!r}: its footer tells of bytes after its end"
             )
-        at = self._entry.offset
-        return self._store.get_range(self._path, at + start, end - start)
+        return self._get(start, end)
 
     def _no_parquet(self) -> NotSupportedError:
         return NotSupportedError(
