@@ -6,6 +6,7 @@ from benchmarks.workload import Workload
 from benchmarks.workloads.alluxio_proxy import AlluxioProxy
 from benchmarks.workloads.cold_fill import ColdFill, ColdFillStd
 from benchmarks.workloads.p01_fan_out import FanOutRaw, FanOutStd
+from benchmarks.workloads.p02_columns import WideTable
 from benchmarks.workloads.p05_sequential import Sequential
 from benchmarks.workloads.p07_commit import Commit
 from benchmarks.workloads.p08_chain import ChainRaw, ChainStd
@@ -25,6 +26,7 @@ WORKLOADS: dict[str, type[Workload]] = {
         Read2000x64K,
         FanOutRaw,
         FanOutStd,
+        WideTable,
         Sequential,
         Commit,
         ChainRaw,
