@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from benchmarks.efs import EFS, Efs, memory_folder, running_efs
 from benchmarks.front import Front, Limits, running_front
 from datalayer import Config, DataLayer
 from tests.services.alluxio import AlluxioServer
@@ -44,6 +45,8 @@ class Door:
     bucket: str
     alluxio: Alluxio | None = None
     """A way to the same bucket through Alluxio, where the workload asked for one."""
+    efs: str | None = None
+    """A folder on the emulated EFS, empty at first, where the workload asked for one. It is no way to the bucket."""
 
     def config(self, **options: Any) -> Config:
         """Return a configuration of ours with the bucket as its cold tier."""
@@ -80,8 +83,19 @@ class Door:
             raise LookupError("this workload has no Alluxio")
         return self.alluxio
 
-    def obstore(self) -> obstore.store.S3Store:
-        """Return obstore's client of the bucket."""
+    @property
+    def required_efs(self) -> str:
+        """The folder on the emulated EFS.
+
+        Raises:
+            LookupError: The workload did not ask for one.
+        """
+        if self.efs is None:
+            raise LookupError("this workload has no EFS: set efs = True in it")
+        return self.efs
+
+    def obstore(self, pool: int = POOL) -> obstore.store.S3Store:
+        """Return obstore's client of the bucket, which may keep so many idle connections."""
         from obstore.store import S3Store
 
         return S3Store(
@@ -90,7 +104,7 @@ class Door:
             region=self.region,
             access_key_id=self.access_key,
             secret_access_key=self.secret_key,
-            client_options={"allow_http": True, "pool_max_idle_per_host": str(POOL), "timeout": "600s"},
+            client_options={"allow_http": True, "pool_max_idle_per_host": str(pool), "timeout": "600s"},
         )
 
     def arrow(self) -> Any:
@@ -178,6 +192,14 @@ class Origin:
             origin._front = front
             yield origin
 
+    @contextlib.contextmanager
+    def with_efs(self, profile: Efs = EFS) -> Iterator[Origin]:
+        """The same bucket, and beside it a folder on an emulated EFS."""
+        with running_efs(profile) as folder:
+            origin = Origin(self._server, self.door.bucket, self._alluxio)
+            origin.door, origin._front = replace(self.door, efs=str(folder)), self._front
+            yield origin
+
 
 class Origins:
     """One S3 server for a whole run, and one Alluxio as soon as it is asked for: each workload gets a bucket of its own, gone afterwards.
@@ -211,9 +233,9 @@ class Origins:
 
 @contextlib.contextmanager
 def running_origins() -> Iterator[Origins]:
-    """A versitygw process, gone at the end, and with it the Alluxio that was asked for."""
+    """A versitygw process, gone at the end, and with it the Alluxio that was asked for. Its objects lie in memory where that has room."""
     with contextlib.ExitStack() as running:
-        yield Origins(running.enter_context(versitygw_server()), running)
+        yield Origins(running.enter_context(versitygw_server(folder=memory_folder())), running)
 
 
 def _alluxio(server: S3Server) -> AlluxioServer:

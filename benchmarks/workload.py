@@ -54,6 +54,8 @@ class Workload(ABC):
     """How slow the origin is for all of it, *emulated*; by default not at all."""
     alluxio = False
     """Whether a folder of Alluxio is mounted on the bucket. All requests are counted together then, Alluxio's and the contenders'."""
+    efs = False
+    """Whether there is a folder on an *emulated* EFS beside the bucket: ``door.required_efs``."""
     marks: tuple[int, ...] = ()
     """Lengths in bytes at which each contender's checksum is also taken, for those that do only a part of the work."""
 
@@ -106,6 +108,9 @@ def measure(
         if workload.alluxio:
             progress("starting Alluxio")
             origin = running.enter_context(origin.with_alluxio(workload.limits))
+        if workload.efs:
+            progress("mounting the emulated EFS")
+            origin = running.enter_context(origin.with_efs())
         return _measure(workload, origin, progress, isolated=isolated)
 
 

@@ -137,16 +137,17 @@ def versitygw_binary() -> Path:
 
 
 @contextlib.contextmanager
-def versitygw_server(log: Path | None = None, host: str = HOST) -> Iterator[S3Server]:
+def versitygw_server(log: Path | None = None, host: str = HOST, folder: Path | None = None) -> Iterator[S3Server]:
     """A versitygw process with its buckets and users in a temp folder of its own.
 
     Args:
         log: A file for what it prints.
         host: The address of this machine on which it is reached.
+        folder: Where that temp folder is made; by default where temp folders are.
     """
     binary = versitygw_binary()
     root = Credentials("root-user", secrets.token_hex(16))
-    with tempfile.TemporaryDirectory(prefix="versitygw-") as temp:
+    with tempfile.TemporaryDirectory(prefix="versitygw-", dir=folder) as temp:
         buckets, users = Path(temp, "buckets"), Path(temp, "users")
         buckets.mkdir()
         users.mkdir()
