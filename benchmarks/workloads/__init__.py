@@ -10,6 +10,7 @@ from benchmarks.workloads.p02_columns import WideTable
 from benchmarks.workloads.p05_sequential import Sequential
 from benchmarks.workloads.p07_commit import Commit
 from benchmarks.workloads.p08_chain import ChainRaw, ChainStd
+from benchmarks.workloads.p09_bounded import BoundedScan
 from benchmarks.workloads.p11_resolve import Resolve
 from benchmarks.workloads.p12_import import Import
 from benchmarks.workloads.p13_safety import Safety
@@ -31,6 +32,7 @@ WORKLOADS: dict[str, type[Workload]] = {
         Commit,
         ChainRaw,
         ChainStd,
+        BoundedScan,
         Resolve,
         Import,
         Safety,
