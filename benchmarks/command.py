@@ -12,10 +12,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.compare import show_changes
 from benchmarks.goals import seconds_for
 from benchmarks.own.command import own
 from benchmarks.progress import Progress
 from benchmarks.report import show
+from benchmarks.report.html import html as whole_html
+from benchmarks.report.page import block, put_between
+from benchmarks.report.page import page as whole_page
+from benchmarks.report.pictures import goals_picture
+from benchmarks.report.publish import CURRENT, PAGE, publish
 from benchmarks.results import Report
 from benchmarks.running import again, begin, chosen, go_on, read, run, saver
 from benchmarks.workload import Scale
@@ -92,9 +98,58 @@ def run_workloads(
     except KeyboardInterrupt:
         console.print(f"interrupted; what was measured is in {out}: the same with --resume goes on", style="yellow")
         raise typer.Exit(130) from None
-    _render(report, out, html)
+    _render(report, out, html, console)
     _guard(report, console)
     raise typer.Exit(int(any(result.error for result in report.results)))
+
+
+@app.command("report")
+def write_report(
+    file: _Report,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write the HTML report, self-contained.")
+    ] = None,
+    page: Annotated[Path | None, typer.Option(metavar="FILE.md", help="Write the page docs/benchmarks.md.")] = None,
+    picture: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Write the picture of the README.")] = None,
+    readme: Annotated[
+        Path | None, typer.Option(metavar="FILE.md", help="Replace what is between this file's markers.")
+    ] = None,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--publish",
+            help=f"Make it the report that the project shows: {CURRENT}, {PAGE}, the picture and the README, in this checkout.",
+        ),
+    ] = False,
+) -> None:
+    """Measure nothing: show what a run has written, and write reports from it. With --readme and the like nobody types a figure."""
+    report, console = _read(file), Console(stderr=True)
+    if html:
+        _write(html, whole_html(report), console)
+    if page:
+        _write(page, whole_page(report), console)
+    if picture:
+        _write(picture, goals_picture(report), console)
+    try:
+        if readme:
+            _write(readme, put_between(readme.read_text(encoding="utf-8"), block(report)), console)
+        if everything:
+            for path in publish(report, Path(__file__).parent.parent):
+                console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    except ValueError as error:
+        raise typer.BadParameter(f"the README has no place for the figures: {error}") from error
+    if not (html or page or picture or readme or everything):
+        show(report, _console())
+
+
+@app.command("compare")
+def compare_runs(
+    before: _Report,
+    after: _Report,
+    everything: Annotated[bool, typer.Option("--all", help="Also show what changed less than the spreads.")] = False,
+) -> None:
+    """Tell what changed between two runs, and mark what changed by more than the spread of both."""
+    show_changes(_read(before), _read(after), _console(), everything=everything)
 
 
 @app.command("list")
@@ -107,6 +162,13 @@ def list_workloads() -> None:
         ]
         table.add_row(name, kind.row, kind.measures, *seconds)
     _console().print(table)
+
+
+def _read(path: Path) -> Report:
+    try:
+        return read(path)
+    except (msgspec.DecodeError, OSError) as error:
+        raise typer.BadParameter(f"{path} holds no report: {error}") from error
 
 
 def _report(out: Path, names: list[str], scale: Scale, console: Console, *, resume: bool, retake: bool) -> Report:
@@ -135,8 +197,16 @@ def _keep(out: Path, console: Console) -> None:
     console.print(f"the results of before are kept in {before}", highlight=False)
 
 
-def _render(report: Report, out: Path, html: Path | None) -> None:  # noqa: ARG001  # the HTML report comes next
+def _render(report: Report, out: Path, html: Path | None, console: Console) -> None:
     show(report, _console())
+    html = html or out.with_suffix(".html")
+    _write(html, whole_html(report), console)
+
+
+def _write(path: Path, text: str, console: Console) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
 def _guard(report: Report, console: Console) -> None:

@@ -18,6 +18,16 @@ class Goal:
     """Against the best tuned rival."""
     ceiling: str
 
+    @property
+    def asked(self) -> str:
+        """All of it in a line."""
+        parts = {
+            "Against the proof of concept": self.poc,
+            "Against the best tuned rival": self.rival,
+            "Ceiling": self.ceiling,
+        }
+        return " ".join(f"{name}: {text}." for name, text in parts.items() if text != "–")
+
 
 GOALS: dict[str, Goal] = {
     goal.row: goal

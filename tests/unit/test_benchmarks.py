@@ -17,7 +17,8 @@ from benchmarks.copies import Direct
 from benchmarks.fanout import FanOut
 from benchmarks.origin import Door, Origin
 from benchmarks.reading import publish_large
-from benchmarks.report import page, show
+from benchmarks.report import show
+from benchmarks.report.page import page
 from benchmarks.results import Figure, Report, Result, Sample, Spread, Timing, speed_against, to_json
 from benchmarks.worker import BenchmarkError, working
 from benchmarks.workload import Scale, Workload, measure
@@ -49,7 +50,7 @@ def test_a_workload_runs_and_yields_its_figures(name: str, origin: Origin) -> No
     assert any(figure.goal for figure in result.figures)
     report = Report(began="now", scale="tiny", machine={"cores": "2"}, versions={}, results=[result])
     assert msgspec.json.decode(to_json(report), type=Report) == report
-    text = "\n".join(page(report))
+    text = page(report)
     assert all(timing.name in text for timing in result.timings)
 
 
