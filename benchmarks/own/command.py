@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -136,7 +137,14 @@ def _run(
         if not std:
             status.update("measuring how far away they are")
             source.probe()
-        workload = OwnData(source, pieces, readers=readers, columns=columns, rounds=rounds, efs=False)
+        workload = OwnData(
+            source,
+            pieces,
+            readers=readers,
+            columns=columns,
+            rounds=rounds,
+            efs=os.access("/dev/fuse", os.R_OK | os.W_OK),
+        )
         with running_origins() as origins, origins.new() as origin:
             try:
                 result = measure(workload, origin, status.update)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.workload import Workload
 from benchmarks.workloads.alluxio_proxy import AlluxioProxy
 from benchmarks.workloads.cold_fill import ColdFill, ColdFillStd
+from benchmarks.workloads.crossovers import Crossovers
 from benchmarks.workloads.p01_fan_out import FanOutRaw, FanOutStd
 from benchmarks.workloads.p02_columns import WideTable
 from benchmarks.workloads.p05_sequential import Sequential
@@ -14,9 +15,11 @@ from benchmarks.workloads.p09_bounded import BoundedScan
 from benchmarks.workloads.p11_resolve import Resolve
 from benchmarks.workloads.p12_import import Import
 from benchmarks.workloads.p13_safety import Safety
+from benchmarks.workloads.p14_spark import SparkQueries
 from benchmarks.workloads.p16_small_task import SmallTask
 from benchmarks.workloads.read_256mb import Read256MB
 from benchmarks.workloads.read_2000x64k import Read2000x64K
+from benchmarks.workloads.scale import InternetScale
 from benchmarks.workloads.spark_hot import SparkHot
 from benchmarks.workloads.warm import Warm
 
@@ -36,11 +39,14 @@ WORKLOADS: dict[str, type[Workload]] = {
         Resolve,
         Import,
         Safety,
+        SparkQueries,
         SmallTask,
         ColdFill,
         ColdFillStd,
         Warm,
         AlluxioProxy,
         SparkHot,
+        Crossovers,
+        InternetScale,
     )
 }
