@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from benchmarks.goals import seconds_for
 from benchmarks.report.how import FAIRNESS, METHOD, facts, origins
 from benchmarks.report.summary import Row, cautions, others, rows, tally
-from benchmarks.report.words import between, measured, met, named, requests, seconds, size, way
+from benchmarks.report.words import between, goal, measured, met, named, requests, seconds, size, way
 from benchmarks.results import Figure, Report, Result, Timing
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
@@ -34,8 +34,8 @@ def block(report: Report) -> str:
         "",
         *_table(head, body),
         "",
-        f"S3 is emulated, before a real server; other machines give other seconds. {tally(report)}. [All figures, how they were taken, and what was",
-        "missed and why](docs/benchmarks.md).",
+        "The S3 of these figures is *emulated*, before a real server, and other machines give other seconds.",
+        f"{tally(report)}. [All figures, how they were taken, and what was missed and why](docs/benchmarks.md).",
     ]
     return "\n".join(lines)
 
@@ -54,11 +54,11 @@ def put_between(text: str, block: str) -> str:
 def _brief(row: Row) -> Iterator[str]:
     for figure in row.judged:
         missed = "" if figure.met else ", **missed**"
-        yield f"{measured(figure)} {_cell(named(figure))} ({figure.goal}{missed})"
+        yield f"{figure.name}: **{measured(figure)}** ({goal(figure)}{missed})"
     if row.missing:
         yield row.missing.partition(":")[0]
     elif not row.judged:
-        yield "; ".join(f"{measured(figure)} {_cell(named(figure))}" for _, figure in row.figures)
+        yield from (f"{figure.name}: **{measured(figure)}**" for _, figure in row.figures)
 
 
 def _lines(report: Report) -> Iterator[str]:
@@ -118,11 +118,10 @@ _INSTRUCTIONS = (
 
 
 def _row(row: Row) -> Iterator[str]:
-    goal = row.goal
     yield ""
-    yield f"### {goal.row}: {goal.title}"
+    yield f"### {row.goal.row}: {row.goal.title}"
     yield ""
-    yield goal.asked
+    yield row.goal.asked
     if row.figures:
         yield ""
         yield from _figures(row.figures)
@@ -138,7 +137,7 @@ def _figures(figures: list[tuple[Result, Figure]]) -> Iterator[str]:
 
 def _figure(figure: Figure) -> tuple[str, ...]:
     spread = between(figure.value)
-    return named(figure), measured(figure), spread, figure.goal, met(figure), figure.ceiling, figure.note
+    return named(figure), measured(figure), spread, goal(figure), met(figure), figure.ceiling, figure.note
 
 
 def _ways(result: Result, report: Report) -> Iterator[str]:

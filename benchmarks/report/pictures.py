@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.report.summary import Row, rows, tally
-from benchmarks.report.words import measured, number, seconds, size
+from benchmarks.report.words import goal, measured, number, seconds, size
 from benchmarks.results import Figure, Plot, Report, Result, Spread, Timing
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _margins(axes: Axes, place: int, row: Row) -> None:
         count = (
             f"{missed} of {len(judged)} missed" if missed else f"all {len(judged)} met" if len(judged) > 1 else "met"
         )
-        text, colour = f"{count}; worst: {measured(worst)} (goal {worst.goal})", _BAD if missed else _DIM
+        text, colour = f"{count}; worst: {measured(worst)} (goal {goal(worst)})", _BAD if missed else _DIM
     axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8.5, color=colour)
 
 
@@ -210,10 +210,10 @@ def margin(figure: Figure) -> float:
     value = figure.value.median
     if figure.at_least is not None:
         return value / figure.at_least if figure.at_least > 0 else math.inf if value >= figure.at_least else 0.0
-    goal = figure.at_most or 0.0
+    most = figure.at_most or 0.0
     if value <= 0:
-        return 1.0 if goal == 0 else math.inf
-    return goal / value
+        return 1.0 if most == 0 else math.inf
+    return most / value
 
 
 def _scale(report: Report) -> str:
@@ -285,7 +285,8 @@ def _tidy(svg: str, title: str) -> str:
     named = set(re.findall(r'(?:url\(#|href="#)([^")]+)', svg))
     svg = re.sub(r' id="([^"]+)"', lambda found: f' id="{mine}-{found[1]}"' if found[1] in named else "", svg)
     svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{mine}-", svg)
-    for stand_in, variable in _VARIABLES.items():
+    # Black is what was given no colour, such as ticks and symbols.
+    for stand_in, variable in (*_VARIABLES.items(), ("#000000", "--dim")):
         svg = svg.replace(stand_in, f"var({variable})")
     svg = svg.replace("'DejaVu Sans'", "system-ui, 'DejaVu Sans'")
     label = title.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.report.summary import others, rows, tally
-from benchmarks.report.words import between, measured, met, named, requests, seconds, size, way
+from benchmarks.report.words import between, goal, measured, met, named, requests, seconds, size, way
 from benchmarks.results import Figure, Report, Timing
 
 _WAYS = ("way", "wall", "min–max", "CPU", "peak", "requests", "up", "down", "settings")
@@ -35,9 +35,8 @@ def show(report: Report, console: Console) -> None:
 def _figures(report: Report) -> Table:
     table = Table(*_FIGURES, title="Figures", title_justify="left")
     for row in rows(report):
-        goal = row.goal
-        asked = "; ".join(text for text in (goal.poc, goal.rival) if text != "–")
-        _section(table, goal.row, goal.title, [figure for _, figure in row.figures], asked, goal.ceiling)
+        asked = "; ".join(text for text in (row.goal.poc, row.goal.rival) if text != "–")
+        _section(table, row.goal.row, row.goal.title, [figure for _, figure in row.figures], asked, row.goal.ceiling)
     for result in others(report):
         _section(table, "", f"{result.name}: {result.measures}", result.figures if result.measured else [])
     return table
@@ -56,7 +55,7 @@ def _say(console: Console, text: str, style: str | None = None) -> None:
 
 def _figure(figure: Figure) -> tuple[str, ...]:
     spread = between(figure.value)
-    return named(figure), measured(figure), spread, figure.goal, met(figure), figure.ceiling
+    return named(figure), measured(figure), spread, goal(figure), met(figure), figure.ceiling
 
 
 def _way(timing: Timing) -> tuple[str, ...]:

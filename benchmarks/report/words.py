@@ -40,7 +40,15 @@ def between(spread: Spread, form: Callable[[float], str] = number) -> str:
 
 def measured(figure: Figure) -> str:
     """Return a figure's median with its unit."""
-    return f"{number(figure.value.median)} {figure.unit}".strip()
+    one = figure.value.median == 1 and len(figure.unit) > 2
+    return f"{number(figure.value.median)} {figure.unit.removesuffix('s') if one else figure.unit}".strip()
+
+
+def goal(figure: Figure) -> str:
+    """Return a figure's goal, or nothing."""
+    if figure.at_least is not None:
+        return f"≥ {number(figure.at_least)}"
+    return f"≤ {number(figure.at_most)}" if figure.at_most is not None else ""
 
 
 def named(figure: Figure) -> str:
