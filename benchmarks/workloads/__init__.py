@@ -8,7 +8,9 @@ from benchmarks.workloads.cold_fill import ColdFill, ColdFillStd
 from benchmarks.workloads.crossovers import Crossovers
 from benchmarks.workloads.p01_fan_out import FanOutRaw, FanOutStd
 from benchmarks.workloads.p02_columns import WideTable
+from benchmarks.workloads.p03_small_files import SmallFiles, TinyFiles
 from benchmarks.workloads.p05_sequential import Sequential
+from benchmarks.workloads.p06_know import KnowFiles
 from benchmarks.workloads.p07_commit import Commit
 from benchmarks.workloads.p08_chain import ChainRaw, ChainStd
 from benchmarks.workloads.p09_bounded import BoundedScan
@@ -17,6 +19,7 @@ from benchmarks.workloads.p12_import import Import
 from benchmarks.workloads.p13_safety import Safety
 from benchmarks.workloads.p14_spark import SparkQueries
 from benchmarks.workloads.p16_small_task import SmallTask
+from benchmarks.workloads.p17_cost import Cost
 from benchmarks.workloads.read_256mb import Read256MB
 from benchmarks.workloads.read_2000x64k import Read2000x64K
 from benchmarks.workloads.scale import InternetScale
@@ -31,7 +34,10 @@ WORKLOADS: dict[str, type[Workload]] = {
         FanOutRaw,
         FanOutStd,
         WideTable,
+        SmallFiles,
+        TinyFiles,
         Sequential,
+        KnowFiles,
         Commit,
         ChainRaw,
         ChainStd,
@@ -41,6 +47,7 @@ WORKLOADS: dict[str, type[Workload]] = {
         Safety,
         SparkQueries,
         SmallTask,
+        Cost,
         ColdFill,
         ColdFillStd,
         Warm,

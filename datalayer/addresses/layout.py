@@ -14,8 +14,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from datalayer.addresses.keys import MAX_KEY_BYTES, TaskKey
 from datalayer.errors import InvalidKeyError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 HEAD = "manifest.json"
 COMMITS = "commits"
@@ -25,7 +30,11 @@ ALIVE = "alive"
 INDEX = "index"
 
 MAX_NAME_BYTES = 1024
+_MAX_COMPONENT_BYTES = 255
 _FORBIDDEN = frozenset(map(chr, range(32))) | {"\x7f", "\\"}
+_PRINTED = bytes(range(32, 127)).replace(b"\\", b"")
+# What has no place in names that stand one a line, with a line's end before and after all of them. A dot begins few names.
+_SUSPICIOUS = (b"//", b"/\n", b"\n/", b"\n\n", b"/.", b"\n.")
 
 
 def head_path(key: TaskKey) -> str:
@@ -82,9 +91,21 @@ def check_file_name(name: str) -> str:
     for component in name.split("/"):
         if component in {"", ".", ".."}:
             raise InvalidKeyError(f"file name {name!r} has an empty, '.' or '..' component")
-        if len(component.encode("utf-8")) > 255:
+        if len(component.encode("utf-8")) > _MAX_COMPONENT_BYTES:
             raise InvalidKeyError(f"file name {name[:60]!r}… has a component over 255 bytes")
     return name
+
+
+def are_plain(names: Sequence[str]) -> bool:
+    """Whether all of many names are ones that :func:`check_file_name` returns, found out at once; False where it has to be asked for each."""
+    text = "\n".join(names)
+    if not text.isascii() or max(map(len, names), default=0) > _MAX_COMPONENT_BYTES:
+        return False
+    lines = f"\n{text}\n".encode()
+    # Nothing but line's ends is left, and only one for each name.
+    if len(lines.translate(None, _PRINTED)) != len(names) + 1 or text.count("\n") != len(names) - 1:
+        return False
+    return not any(one in lines for one in _SUSPICIOUS)
 
 
 def holds_data(name: str) -> bool:

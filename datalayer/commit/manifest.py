@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from datalayer.addresses.keys import TaskKey, check_output_name
-from datalayer.addresses.layout import check_file_name
+from datalayer.addresses.layout import are_plain, check_file_name
 from datalayer.commit import wire
 from datalayer.errors import InvalidKeyError, VerificationError
 from datalayer.stores.checksum import parse_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 FILES = "files"
 REFERENCE = "reference"
@@ -28,7 +28,7 @@ PACKS = "_packs"
 """The folder of an output's packs, within its own. No engine takes what lies there for data."""
 
 
-class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One file of an output."""
 
     name: str
@@ -161,23 +161,18 @@ class Head(msgspec.Struct, frozen=True):
     manifest: msgspec.Raw
 
 
-def check_entries(output: Output, entries: Iterable[Entry], where: str) -> None:
+def check_entries(output: Output, entries: Sequence[Entry], where: str) -> None:
     """Make sure that entries stay within their output, and add up to what the output says.
 
     Raises:
         VerificationError: They do not.
     """
-    files = size = 0
-    names: set[str] = set()
-    reference = output.kind == REFERENCE
+    files, size = len(entries), sum([entry.length for entry in entries])
+    names = [entry.name for entry in entries]
+    places = () if output.kind == REFERENCE else {entry.object for entry in entries if entry.object is not None}
+    _check_names([*names, *places], where)
     packs = _pack_lengths(output, where)
-    for entry in entries:
-        try:
-            check_file_name(entry.name)
-            if entry.object is not None and not reference:
-                check_file_name(entry.object)
-        except InvalidKeyError as error:
-            raise VerificationError(f"{where} names a file outside its attempt: {error}") from error
+    for entry in [one for one in entries if one.length < 0 or one.offset or one.object or one.blocks is not None]:
         if entry.length < 0 or entry.offset < 0:
             raise VerificationError(f"{where}: {entry.name!r} has a negative length or offset")
         if entry.blocks is not None and parse_blocks(entry.blocks, entry.length) is None:
@@ -186,15 +181,22 @@ def check_entries(output: Output, entries: Iterable[Entry], where: str) -> None:
             )
         if packs is not None and entry.object and entry.offset + entry.length > packs.get(entry.object, -1):
             raise VerificationError(f"{where}: {entry.name!r} does not lie within a pack of its output")
-        files += 1
-        size += entry.length
-        names.add(entry.name)
-    if len(names) < files:
-        raise VerificationError(f"{where} lists {files} files under {len(names)} names")
+    if (different := len(set(names))) < files:
+        raise VerificationError(f"{where} lists {files} files under {different} names")
     if (files, size) != (output.files, output.bytes):
         raise VerificationError(
             f"{where} lists {files} files of {size} bytes and claims {output.files} of {output.bytes}"
         )
+
+
+def _check_names(names: Sequence[str], where: str) -> None:
+    if are_plain(names):
+        return
+    try:
+        for name in names:
+            check_file_name(name)
+    except InvalidKeyError as error:
+        raise VerificationError(f"{where} names a file outside its attempt: {error}") from error
 
 
 def _pack_lengths(output: Output, where: str) -> dict[str, int] | None:

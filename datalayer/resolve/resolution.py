@@ -35,6 +35,10 @@ _SMALL = 256 << 10
 # A file of a pack up to here is read whole when it is opened.
 _PACKED_AT_ONCE = 1 << 20
 _BATCH = 4
+_MANY_AT_ONCE = 128
+_SOME_AT_ONCE = 32
+_AHEAD = 8
+_READ_AHEAD = 64 << 20
 
 
 class Miss(NamedTuple):
@@ -347,13 +351,15 @@ class ResolvedOutput:
                 return file.read(end - start)
         return self._served.store.get_range(self._path(entry), entry.offset + start, end - start)
 
-    def read_many(self, names: Iterable[str] | None = None, *, parallel: int = 32) -> Iterator[tuple[str, bytes]]:
+    def read_many(
+        self, names: Iterable[str] | None = None, *, parallel: int | None = None
+    ) -> Iterator[tuple[str, bytes]]:
         """Yield files whole with their names, verified, read side by side: for many small ones. Of a packed output each request brings many.
 
         Args:
             names: Which, and in which order; by default all, in the manifest's order.
-            parallel: How many are read at once. So many are held in memory at most, a few times as many where they are under 256 KiB; of a
-                packed output some 64 MiB.
+            parallel: How many are read at once; by default 128 where they are under 256 KiB on average, else 32. Some 64 MiB of them are in memory,
+                or so many files where they are large.
 
         Raises:
             NotFoundError: As for :meth:`stream`, at that file's turn; so are the others.
@@ -362,14 +368,19 @@ class ResolvedOutput:
         from datalayer.resolve.bulk import side_by_side
 
         wanted = list(self.files if names is None else names)
+        small = self.output.bytes <= self.output.files * _SMALL
+        if parallel is None:
+            parallel = _MANY_AT_ONCE if small else _SOME_AT_ONCE
         if self.packed:
             from datalayer.resolve.packed import read_packed
 
             return read_packed(self, wanted, parallel)
-        small = self.output.bytes <= self.output.files * _SMALL
         # Several in a row where there are enough of them to keep all threads busy to the end.
-        batch = max(1, min(_BATCH, len(wanted) // (4 * parallel))) if small and parallel > 0 else 1
-        return side_by_side(lambda name: (name, self.read_bytes(name)), wanted, parallel, batch)
+        batch = max(1, min(_BATCH, len(wanted) // (16 * parallel))) if small and parallel > 0 else 1
+        mean = max(1, self.output.bytes // max(1, self.output.files))
+        # First bytes come when they come: who waits for one in order needs others to be read meanwhile.
+        ahead = max(1, min(_AHEAD, _READ_AHEAD // (mean * batch * parallel))) if parallel > 0 else 1
+        return side_by_side(lambda name: (name, self.read_bytes(name)), wanted, parallel, batch, ahead)
 
     def read_table(self, columns: Sequence[str] | None = None) -> pyarrow.Table:
         """Return Parquet files as one Arrow table, in two round trips: all footers at once, then all column chunks at once. Nothing is listed.

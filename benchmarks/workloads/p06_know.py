@@ -1,0 +1,197 @@
+"""P6: knowing the 100,000 files of an output: their names, lengths and checksums.
+
+Ours: the manifest and its index, resolved anew in each round. Rivals: LIST, page after page, by boto3 and by obstore; and LIST of 100 prefixes that
+are known beforehand, 16 at once, as a tuned program does. Objects are written only for what is listed (``part``): the rest of the output's names are
+in the index alone. Goals: 80 times the serial LIST, no LIST at all, 5 times the parallel one. Ceiling: two round trips, some 150 times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from benchmarks.contender import Contender, Sink
+from benchmarks.front import STD
+from benchmarks.origin import Door
+from benchmarks.reading import RUN
+from benchmarks.results import Figure, Timing, fastest, same, speed_against
+from benchmarks.workload import Scale, Workload
+from datalayer import TaskKey
+from datalayer.commit.manifest import Entry
+
+_KEY = TaskKey("bench", "know", "files", RUN)
+_FOLDER = f"root{_KEY}/attempts/1/default"
+_PREFIXES = 100
+_AT_ONCE = 16
+# A name, a slash, and what every name has in common.
+_LINE = len("00/000\n")
+
+
+def _name(prefix: int, number: int) -> str:
+    return f"{prefix:02}/{number:03}"
+
+
+class _Know(Contender):
+    group = "names"
+
+    def __init__(self, prefixes: int) -> None:
+        self.prefixes = prefixes
+        self.part = prefixes / _PREFIXES
+
+    def give(self, names: Iterable[str], sink: Sink) -> None:
+        """Give the sink the names, one a line."""
+        sink.take("".join([f"{name}\n" for name in names]).encode())
+
+
+class Index(_Know):
+    """Ours."""
+
+    name = "datalayer files"
+    settings = "layer.resolve(key)['default'].files, resolved anew: names, lengths, checksums"
+
+    def __init__(self) -> None:
+        super().__init__(_PREFIXES)
+
+    def open(self, door: Door) -> None:
+        self.door = door
+
+    def prepare(self) -> None:
+        self.layer = self.door.layer()
+
+    def run(self, sink: Sink) -> None:
+        self.give(self.layer.resolve(_KEY)["default"].files, sink)
+
+
+class ObstoreList(_Know):
+    """LIST, page after page."""
+
+    name = "obstore LIST"
+    settings = "list(prefix, chunk_size=1000), page after page, as a LIST without known prefixes has to be"
+
+    def open(self, door: Door) -> None:
+        self.store = door.obstore()
+
+    def run(self, sink: Sink) -> None:
+        import obstore
+
+        pages = obstore.list(self.store, _FOLDER, chunk_size=1000)
+        self.give((info["path"].removeprefix(f"{_FOLDER}/") for page in pages for info in page), sink)
+
+
+class Boto3List(_Know):
+    """LIST, page after page, as the POC does it."""
+
+    name = "boto3 LIST"
+    settings = "list_objects_v2, a paginator of pages of 1,000"
+
+    def open(self, door: Door) -> None:
+        self.client = door.boto3()
+        self.bucket = door.bucket
+
+    def run(self, sink: Sink) -> None:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{_FOLDER}/")
+        self.give((info["Key"].removeprefix(f"{_FOLDER}/") for page in pages for info in page["Contents"]), sink)
+
+
+class ParallelList(_Know):
+    """LIST of prefixes that somebody knows beforehand."""
+
+    name = "obstore LIST, prefixes known"
+
+    def __init__(self, prefixes: int, at_once: int) -> None:
+        super().__init__(prefixes)
+        self.at_once = at_once
+        self.settings = f"list of {_PREFIXES} prefixes of 1,000 objects, known beforehand, {at_once} at once, pool 128"
+
+    def open(self, door: Door) -> None:
+        self.store = door.obstore()
+
+    def run(self, sink: Sink) -> None:
+        import obstore
+
+        async def all_of_them() -> list[list[str]]:
+            turns = asyncio.Semaphore(self.at_once)
+
+            async def one(prefix: int) -> list[str]:
+                async with turns:
+                    infos = await obstore.list(self.store, f"{_FOLDER}/{prefix:02}").collect_async()
+                return [info["path"].removeprefix(f"{_FOLDER}/") for info in infos]
+
+            return list(await asyncio.gather(*map(one, range(self.prefixes))))
+
+        self.give(sorted(name for names in asyncio.run(all_of_them()) for name in names), sink)
+
+
+class KnowFiles(Workload):
+    """The index against LIST."""
+
+    name = "p6"
+    row = "P6"
+    limits = STD
+
+    def __init__(self, scale: Scale) -> None:
+        super().__init__(scale)
+        # As many prefixes as are listed at once, or more: in fewer, the extrapolated rival would be too slow.
+        self.written = scale.pick(full=_PREFIXES, bench=_AT_ONCE, quick=8, tiny=1)
+        self.at_once = min(_AT_ONCE, self.written)
+        self.each = scale.pick(full=1000, bench=1000, quick=1000, tiny=3)
+        self.marks = (self.written * self.each * _LINE,)
+        self.measures = f"{_PREFIXES * self.each:,} files of an output known, emulated S3"
+
+    @property
+    def rounds(self) -> int:
+        return self.scale.pick(full=7, bench=5, quick=2, tiny=1)
+
+    def prepare(self, door: Door) -> None:
+        import obstore
+
+        store = door.obstore()
+        with door.layer().publish(_KEY) as attempt, ThreadPoolExecutor(32) as pool:
+            names = [_name(prefix, number) for prefix in range(_PREFIXES) for number in range(self.each)]
+            attempt.output().adopt(Entry(name, 0, "crc32c:00000000") for name in names)
+            written = names[: self.written * self.each]
+            list(pool.map(lambda name: obstore.put(store, f"{_FOLDER}/{name}", b""), written))
+
+    def contenders(self) -> Sequence[Contender]:
+        return [Index(), ObstoreList(self.written), Boto3List(self.written), ParallelList(self.written, self.at_once)]
+
+    def figures(self, timings: Mapping[str, Timing]) -> list[Figure]:
+        ours, parallel = timings[Index.name], timings[ParallelList.name]
+        serial = fastest(timings, [ObstoreList.name, Boto3List.name])
+        pages = _PREFIXES * self.each / 1000
+        fewer = "" if self.each == 1000 else f"Of {_PREFIXES * self.each:,} files only: {pages:g} pages. "
+        own = 1e3 * (ours.wall.median - 2 * STD.first_byte)
+        note = (
+            f"{fewer}Ours waits for two first bytes (2 × 30 ms), and {own:.0f} ms go into 1.2 MB on the line, unpacking and checking "
+            f"{_PREFIXES * self.each:,} entries. Next: ask for the index beside the head, as soon as its name can be known."
+        )
+        listed = speed_against(ours, serial)
+        beside = speed_against(ours, parallel)
+        return [
+            Figure(
+                name=f"speed against LIST page after page ({serial.name})",
+                value=listed,
+                unit="×",
+                at_least=80,
+                ceiling="150",
+                emulated=True,
+                note=note if listed.median < 80 else "",
+            ),
+            Figure(
+                name="LIST requests",
+                value=same(ours.requests.get("LIST", 0)),
+                unit="requests",
+                at_most=0,
+                ceiling="0",
+            ),
+            Figure(
+                name=f"speed against LIST of known prefixes, {self.at_once} at once",
+                value=beside,
+                unit="×",
+                at_least=5,
+                ceiling="",
+                emulated=True,
+                note=note if beside.median < 5 else "",
+            ),
+        ]
