@@ -59,19 +59,29 @@ class Limits:
     seed: int = 0
 
     def __str__(self) -> str:
-        rates = f"{self.connection / 1e6:g} MB/s a connection and {self.total / 1e6:g} MB/s in all, each way"
-        waits = (
-            f"{_wait(self.first_byte, self.first_byte_p99)} to the first byte, {_wait(self.put, self.put_p99)} for a PUT, "
-            f"{_wait(self.list, self.list_p99)} for a LIST"
-        )
-        parts = [rates, waits]
+        rates = [
+            f"{rate / 1e6:g} MB/s {where}"
+            for rate, where in ((self.connection, "a connection"), (self.total, "in all"))
+            if rate
+        ]
+        waits = [
+            f"{_wait(median, p99)} {what}"
+            for median, p99, what in (
+                (self.first_byte, self.first_byte_p99, "to the first byte"),
+                (self.put, self.put_p99, "for a PUT"),
+                (self.list, self.list_p99, "for a LIST"),
+            )
+            if median
+        ]
+        parts = [f"{' and '.join(rates)}, each way"] if rates else []
+        parts += [", ".join(waits)] if waits else []
         if self.gets or self.puts:
             parts.append(f"503 after {self.gets:,} GETs or {self.puts:,} PUTs in a second and prefix")
         if self.stalls:
             parts.append(f"{self.stalls:.1%} of the GETs stall for {self.stall:g} s")
         if self.storm:
             parts.append(f"every {self.storm_every:g} s all requests are answered with 503 for {self.storm:g} s")
-        return "; ".join(parts)
+        return "; ".join([*parts, f"seed {self.seed}"]) if parts else "not slowed"
 
 
 def _wait(median: float, p99: float) -> str:

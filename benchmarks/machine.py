@@ -7,10 +7,23 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from spark_env.versions import ALLUXIO
+from spark_env.versions import ALLUXIO, HADOOP
 from tests.services.s3server import VERSITYGW
 
-_PACKAGES = ("datalayer-tasks", "obstore", "pyarrow", "boto3", "fsspec", "s3fs", "pyspark", "google-crc32c", "msgspec")
+_PACKAGES = (
+    "datalayer-tasks",
+    "obstore",
+    "pyarrow",
+    "boto3",
+    "s3transfer",
+    "fsspec",
+    "s3fs",
+    "pyspark",
+    "apache-airflow",
+    "google-crc32c",
+    "msgspec",
+    "tpchgen-cli",
+)
 
 
 def machine() -> dict[str, str]:
@@ -30,6 +43,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "versitygw (server)": VERSITYGW.removeprefix("v"),
         "alluxio (server)": ALLUXIO,
+        "hadoop (S3A)": HADOOP,
     }
     for name in _PACKAGES:
         try:

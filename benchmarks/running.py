@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import front
+from benchmarks import efs, front
 from benchmarks.goals import seconds_for
 from benchmarks.machine import machine, versions
 from benchmarks.origin import Origins, running_origins
@@ -38,7 +38,12 @@ def begin(scale: Scale) -> Report:
         machine=machine(),
         versions=versions(),
         code=code(),
-        origins={name: str(value) for name, value in vars(front).items() if isinstance(value, front.Limits)},
+        origins={
+            name: str(value)
+            for module in (front, efs)
+            for name, value in vars(module).items()
+            if isinstance(value, front.Limits | efs.Efs)
+        },
         sittings=[now],
     )
 

@@ -99,6 +99,9 @@ def test_a_run_keeps_every_sample_and_what_it_ran_on(out: Path) -> None:
     assert report.machine["cores"]
     assert report.versions["obstore"]
     assert "30 ms" in report.origins["STD"]
+    assert "seed 0" in report.origins["STD"]
+    assert "MiB/s" in report.origins["EFS"]
+    assert "<h1>" in out.with_suffix(".html").read_text()
     assert all(len(timing.samples) == 1 for one in report.results for timing in one.timings)
     assert re.search(r"\[1/2\] one: \d+ s; \d+ s gone, about \d+ s left", ended.stderr)
     assert re.search(r"\[2/2\] two: .*about 0 s left", ended.stderr)
