@@ -223,3 +223,39 @@ class ArrowStream(Large):
         with self.filesystem.open_input_stream(self.path) as file:
             while chunk := file.read(BLOCK):
                 sink.take(chunk)
+
+
+class S3fsStream(Large):
+    """s3fs's file, read in order."""
+
+    name = "s3fs stream"
+    settings = (
+        "S3FileSystem.open(path, cache_type='readahead', block_size=16 MiB), reads of 8 MiB, 8 in flight, pool 128"
+    )
+
+    def open(self, door: Door) -> None:
+        self.filesystem = door.s3fs()
+        self.path = f"{door.bucket}/{self.object}"
+
+    def run(self, sink: Sink) -> None:
+        with self.filesystem.open(self.path, "rb", cache_type="readahead", block_size=16 << 20) as file:
+            while chunk := file.read(BLOCK):
+                sink.take(chunk)
+
+
+class Boto3Stream(Large):
+    """boto3 over one connection."""
+
+    name = "boto3 stream"
+    settings = "get_object()['Body'].iter_chunks(1 MiB), one connection"
+
+    def open(self, door: Door) -> None:
+        self.client = door.boto3()
+        self.bucket = door.bucket
+
+    def close(self) -> None:
+        self.client.close()
+
+    def run(self, sink: Sink) -> None:
+        for chunk in self.client.get_object(Bucket=self.bucket, Key=self.object)["Body"].iter_chunks(_CACHED):
+            sink.take(chunk)

@@ -1,7 +1,8 @@
 """P5: 4 GiB read from the first byte to the last, in bounded memory.
 
 Ours: the verified stream. Rivals deliver in order and in bounded memory too: obstore's stream, obstore with 4 and 8 ranges of 8 MiB in flight,
-pyarrow's stream. Goal: at least 0.97 times as fast as the best, with at most 0.8 times its CPU seconds. Ceiling: 1.0.
+pyarrow's stream, s3fs and boto3. Ours alone verifies. Goal: at least 0.97 times as fast as the best, with at most 0.8 times its CPU seconds.
+Ceiling: 1.0.
 """
 
 from __future__ import annotations
@@ -10,9 +11,15 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.contender import Contender
 from benchmarks.origin import Door
-from benchmarks.reading import ArrowStream, ObstoreStream, ObstoreWindow, Stream, publish_large
+from benchmarks.reading import ArrowStream, Boto3Stream, ObstoreStream, ObstoreWindow, S3fsStream, Stream, publish_large
 from benchmarks.results import Figure, Timing, fastest, paired, speed_against
-from benchmarks.workload import Workload
+from benchmarks.workload import Scale, Workload
+
+_NEAR = "on loopback all of them wait for the server's processor: the order changes from round to round, and the spread is wider than the goal's 3 %"
+_CPU = (
+    "both copy each byte out of the kernel, and ours takes a checksum of all, 0.03 CPU seconds of some 0.4 a GB, where the rival takes none. Next step: "
+    "read the socket without asyncio's threads in between, which obstore does not offer"
+)
 
 
 class Sequential(Workload):
@@ -24,7 +31,7 @@ class Sequential(Workload):
 
     @property
     def rounds(self) -> int:
-        return self.scale.pick(full=5, bench=3, quick=3, tiny=1)
+        return self.scale.pick(full=5, bench=3, quick=1, tiny=1)
 
     def prepare(self, door: Door) -> None:
         self.size = self.scale.pick(full=4 << 30, bench=512 << 20, quick=512 << 20, tiny=10 << 20)
@@ -43,19 +50,20 @@ class Sequential(Workload):
                 unit="×",
                 at_least=0.97,
                 ceiling="1.0",
+                note=_NEAR,
             ),
             Figure(
                 name=f"CPU seconds against the same ({best.name})",
                 value=paired(ours, best, lambda mine, theirs: mine.cpu / theirs.cpu),
                 unit="×",
                 at_most=0.8,
+                note=_CPU,
             ),
         ]
 
     def _rivals(self) -> list[Contender]:
-        return [
-            ObstoreStream(self.key, self.size),
-            ObstoreWindow(self.key, self.size, 4),
-            ObstoreWindow(self.key, self.size, 8),
-            ArrowStream(self.key, self.size),
-        ]
+        obstore: list[Contender] = [ObstoreStream(self.key, self.size), ObstoreWindow(self.key, self.size, 8)]
+        if self.scale is Scale.QUICK:
+            return obstore
+        more = [kind(self.key, self.size) for kind in (ArrowStream, S3fsStream, Boto3Stream)]
+        return [*obstore, ObstoreWindow(self.key, self.size, 4), *more]

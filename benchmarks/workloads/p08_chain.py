@@ -167,5 +167,10 @@ class ChainStd(ChainRaw):
         return self.scale.pick(full=3, bench=3, quick=1, tiny=1)
 
     @property
+    def hops(self) -> int:
+        # A test has no time for the waits of two.
+        return self.scale.pick(full=10, bench=10, quick=3, tiny=1)
+
+    @property
     def size(self) -> int:
         return self.scale.pick(full=1 << 30, bench=128 << 20, quick=32 << 20, tiny=1 << 20)
