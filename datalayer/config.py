@@ -69,6 +69,8 @@ class Connection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Seconds one request may take."""
     deadline: float = 120.0
     """Seconds a call may take with all its retries."""
+    hedge: bool = False
+    """Whether a read that waits longer than nearly all before it is asked for a second time; of 100 reads at most 5 are."""
 
     def __repr__(self) -> str:
         # Never the secret: configurations end up in logs.

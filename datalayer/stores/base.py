@@ -286,6 +286,9 @@ class Store(ABC):
         """
         return self
 
+    def tell_hedges(self, told: Callable[[], None]) -> None:  # noqa: B027  # most stores ask once
+        """Have ``told`` called for each read that is asked for a second time because its answer was late."""
+
     @property
     def identity(self) -> str:
         """What tells this store's bytes from those of all others: its root, and the service where the root does not name it."""

@@ -22,7 +22,7 @@ class TierReceipt(msgspec.Struct, omit_defaults=True):
     """What was asked of one tier through this library; of engines that read in place by themselves, the bytes of a job's own local Spark."""
 
     calls: dict[str, int] = {}
-    """Store calls by verb. A long transfer is one call and several requests."""
+    """Store calls by verb. A long transfer is one call and several requests. ``hedge``: requests that were asked a second time."""
     bytes_read: int = 0
     bytes_written: int = 0
     bytes_hit: int = 0
@@ -94,6 +94,7 @@ class CountingStore(WrappingStore):
     def __init__(self, inner: Store, receipt: Receipt) -> None:
         super().__init__(inner)
         self._receipt = receipt
+        inner.tell_hedges(lambda: self.count("hedge"))
 
     def head(self, path: str) -> ObjectInfo:
         self.count("head")

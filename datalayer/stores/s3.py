@@ -89,6 +89,9 @@ class S3Store(Store):
         """A boto3 client with this store's endpoint, credentials and time limits, for what the store has no verb for."""
         return self._clients.boto3
 
+    def tell_hedges(self, told: Callable[[], None]) -> None:
+        self._clients.tell_hedges(told)
+
     # Reading
 
     def head(self, path: str) -> ObjectInfo:
@@ -99,7 +102,7 @@ class S3Store(Store):
         key = self._key(check_path(path))
 
         def read() -> tuple[bytes, ObjectInfo]:
-            result = self._obstore.get(key)
+            result = self._clients.get(key)
             info = object_info(path, result.meta)
             check_small(info, self.location(path))
             data = bytes(result.bytes())
@@ -118,7 +121,7 @@ class S3Store(Store):
             return b""
 
         def read() -> bytes:
-            result = self._obstore.get(key, options={"range": (start, start + length)})
+            result = self._clients.get(key, {"range": (start, start + length)})
             data = bytes(result.bytes())
             # What else the answer says is only looked at where it matters: that takes a tenth of a small request's time.
             if len(data) != length and result.meta["size"] >= start + length:

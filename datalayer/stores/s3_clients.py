@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING, Any
 from datalayer.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import pyarrow.fs
     from mypy_boto3_s3 import S3Client
+    from obstore import GetResult
     from obstore.store import S3Store as ObstoreS3
 
     from datalayer.config import Connection
+    from datalayer.stores.s3_hedging import Hedging
 
 _CONNECT_SECONDS = 5.0
 _MAX_BACKOFF_SECONDS = 5.0
@@ -60,12 +64,29 @@ class S3Clients:
             raise ConfigError("a connection needs both access_key_id and secret_access_key, or neither")
         self.timeout = min(connection.timeout, connection.deadline / 2)
         self.deadline = connection.deadline
+        self._told: Callable[[], None] = lambda: None
 
     @property
     def obstore(self) -> ObstoreS3:
         """The client for bytes. Its bucket's keys are literal and whole."""
         _refuse_after_fork()
         return self._obstore
+
+    def get(self, key: str, options: Mapping[str, Any] | None = None) -> GetResult:
+        """Ask for an object's bytes: the one way of this library to a GET. Where the connection says so, a slow answer is asked for twice."""
+        if self.connection.hedge:
+            return self._hedging.get(self.obstore, key, options or {})
+        return self.obstore.get(key, options=options)  # type: ignore[arg-type]  # a TypedDict, built up
+
+    def tell_hedges(self, told: Callable[[], None]) -> None:
+        """Have ``told`` called for each GET that is asked for twice. To be said before the first one."""
+        self._told = told
+
+    @cached_property
+    def _hedging(self) -> Hedging:
+        from datalayer.stores.s3_hedging import Hedging
+
+        return Hedging(self._told)
 
     @cached_property
     def _obstore(self) -> ObstoreS3:

@@ -195,23 +195,22 @@ class PinnedObject:
             at += len(piece)
 
     def _begin(self, path: str, first: int) -> tuple[ObjectInfo, bytes]:
-        client = self._clients.obstore
         try:
             clock = time.perf_counter()
-            result = client.get(self._key, options={"range": (self._at, self._at + first)})
+            result = self._clients.get(self._key, {"range": (self._at, self._at + first)})
             data, meta, ends = bytes(result.bytes()), result.meta, result.range[1]
             self._near = time.perf_counter() - clock < _NEAR_SECONDS
         except Exception as error:
             if self._at or refusal(error).status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
             # No range of an empty object exists.
-            return object_info(path, client.head(self._key)), b""
+            return object_info(path, self._clients.obstore.head(self._key)), b""
         if self._at + len(data) != ends or ends != min(self._at + first, meta["size"]):
             raise short_answer(self._location, self._at + len(data), ends)
         return object_info(path, meta), data
 
     def _ask(self, start: int, end: int) -> GetResult:
-        return self._clients.obstore.get(self._key, options={"range": (start, end), "if_match": self.info.version})
+        return self._clients.get(self._key, {"range": (start, end), "if_match": self.info.version})
 
     def _again(self, read: Callable[[], _T]) -> _T:
         return reading_again(read, self._clients.deadline, self._location, self._tier)

@@ -26,6 +26,9 @@ class WrappingStore(Store):
         self.can_compare_and_put = inner.can_compare_and_put
         self.paths_last = inner.paths_last
 
+    def tell_hedges(self, told: Callable[[], None]) -> None:
+        self.inner.tell_hedges(told)
+
     def head(self, path: str) -> ObjectInfo:
         return self.inner.head(path)
 

@@ -1,0 +1,138 @@
+"""Hedged reads: the slow one of a pair is let go, the budget holds, nothing is written twice, and receipts tell."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from benchmarks.front import Front, Limits, running_front
+from datalayer.addresses.location import Location
+from datalayer.config import Connection
+from datalayer.errors import NotFoundError
+from datalayer.stores.base import Tier
+from datalayer.stores.counting import CountingStore, Receipt
+from datalayer.stores.s3 import S3Store
+from datalayer.stores.s3_hedging import SHARE, Patience
+from tests.services.s3server import S3Server
+
+Fronted = Callable[..., tuple[Front, CountingStore, Receipt]]
+
+
+@pytest.fixture
+def fronted(versitygw: S3Server) -> Iterator[Fronted]:
+    bucket = versitygw.new_bucket("hedged")
+    with contextlib.ExitStack() as running:
+
+        def make(limits: Limits, **options: Any) -> tuple[Front, CountingStore, Receipt]:
+            front = running.enter_context(running_front(versitygw.endpoint, limits))
+            root = versitygw.root
+            connection = Connection(
+                endpoint=front.endpoint,
+                region=versitygw.region,
+                access_key_id=root.access_key,
+                secret_access_key=root.secret_key,
+                **{"hedge": True, **options},
+            )
+            receipt = Receipt()
+            store = S3Store(Location.parse(f"s3://{bucket}/root"), tier=Tier.COLD, connection=connection)
+            return front, CountingStore(store, receipt), receipt
+
+        yield make
+
+
+STALLING = Limits(first_byte=0.003, first_byte_p99=0.006, stalls=0.015, stall=2.0)
+
+
+def test_a_read_that_stalls_is_asked_again_and_the_slow_one_let_go(fronted: Fronted) -> None:
+    front, store, receipt = fronted(STALLING)
+    store.put("one", b"12345")
+    front.forget()
+    slowest, before = 0.0, 0
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+
+        def read(_: int) -> float:
+            began = time.monotonic()
+            assert store.get_range("one", 1, 3) == b"234"
+            return time.monotonic() - began
+
+        # At first nothing is known of how long answers take.
+        list(pool.map(read, range(80)))
+        before = front.counts().requests["GET"]
+        took = sorted(pool.map(read, range(400)))
+        slowest = took[int(len(took) * 0.99)]
+    counts = front.counts()
+    assert slowest < 1.0
+    hedges = receipt.by_tier()["cold"].calls["hedge"]
+    assert before >= 80
+    assert counts.requests == {"GET": 480 + hedges}
+    assert 0 < hedges <= 480 * SHARE
+    # None of the stalled ones was waited for but those of the beginning.
+    assert 0 < counts.abandoned <= hedges
+
+
+def test_a_read_is_asked_for_once_where_hedging_is_off(fronted: Fronted) -> None:
+    front, store, receipt = fronted(Limits(first_byte=0.002, stalls=0.05, stall=0.2), hedge=False)
+    store.put("one", b"1")
+    for _ in range(60):
+        store.get("one")
+    assert front.counts().requests["GET"] == 60
+    assert "hedge" not in receipt.by_tier()["cold"].calls
+
+
+def test_no_write_is_asked_for_twice(fronted: Fronted) -> None:
+    front, store, receipt = fronted(Limits(put=0.001, put_p99=0.02, first_byte=0.001))
+    for number in range(60):
+        store.put(f"n{number}", b"1")
+        store.get(f"n{number}")
+    assert front.counts().requests["PUT"] == 60
+    assert receipt.by_tier()["cold"].calls.get("hedge", 0) <= 60 * SHARE
+
+
+def test_all_ways_of_reading_are_hedged_and_whole(fronted: Fronted) -> None:
+    data = bytes(range(256)) * 8192
+    front, store, receipt = fronted(STALLING)
+    store.put("large", data)
+    for _ in range(15):
+        assert store.get("large")[0] == data
+        assert b"".join(store.stream("large")) == data
+        assert b"".join(store.stream_range("large", 5, 900)) == data[5:900]
+        with store.open("large") as file:
+            file.seek(-7, 2)
+            assert file.read() == data[-7:]
+    hedges = receipt.by_tier()["cold"].calls.get("hedge", 0)
+    assert front.counts().requests["GET"] >= 60 + hedges
+    assert hedges <= front.counts().requests["GET"] * SHARE
+
+
+def test_what_fails_fails_as_without(fronted: Fronted) -> None:
+    front, store, _ = fronted(Limits())
+    for _ in range(40):
+        with pytest.raises(NotFoundError):
+            store.get("none")
+    assert front.counts().requests == {"GET": 40}
+
+
+def test_patience_learns_first_and_is_bounded_by_the_budget() -> None:
+    patience = Patience()
+    for _ in range(31):
+        assert patience.begin() is None
+        patience.answered(0.1)
+    patience.answered(3.0)
+    assert patience.begin() == pytest.approx(0.1)
+    # 32 begun: one and a half hedges are saved.
+    assert [patience.may_hedge(), patience.may_hedge()] == [True, False]
+    for _ in range(10_000):
+        patience.begin()
+    assert sum(patience.may_hedge() for _ in range(100)) == 10
+
+
+def test_a_service_nearby_is_given_a_moment() -> None:
+    patience = Patience()
+    for _ in range(64):
+        patience.answered(0.0001)
+    assert patience.begin() == 0.01
