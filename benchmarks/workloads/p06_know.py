@@ -132,6 +132,8 @@ class KnowFiles(Workload):
 
     def __init__(self, scale: Scale) -> None:
         super().__init__(scale)
+        # Two first bytes are most of ours: they are to be others in each round.
+        self.counted_apart = scale is not Scale.TINY
         # As many prefixes as are listed at once, or more: in fewer, the extrapolated rival would be too slow.
         self.written = scale.pick(full=_PREFIXES, bench=_AT_ONCE, quick=8, tiny=1)
         self.at_once = min(_AT_ONCE, self.written)

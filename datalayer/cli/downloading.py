@@ -12,7 +12,7 @@ from datalayer.errors import NotFoundError
 from datalayer.stores.checksum import Crc32c
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from datalayer.commit.manifest import Entry
     from datalayer.resolve.resolution import ResolvedOutput
@@ -50,14 +50,30 @@ def download(output: ResolvedOutput, folder: Path, prefix: str, done: Callable[[
     ]
     if not wanted:
         raise NotFoundError(f"{output.key} has no file or folder {prefix!r}")
+    packed = [entry for entry in wanted if entry.object is not None] if output.packed else []
+    fetched = list(_fetch_packed(output, packed, folder, done))
+    wanted = [entry for entry in wanted if entry.object is None] if output.packed else wanted
     with ThreadPoolExecutor(_PARALLEL, "datalayer-get") as pool:
         pending = [pool.submit(_fetch, output, entry, folder, done) for entry in wanted]
         try:
-            return [future.result() for future in pending]
+            return fetched + [future.result() for future in pending]
         except BaseException:
             for future in pending:
                 future.cancel()
             raise
+
+
+def _fetch_packed(
+    output: ResolvedOutput, entries: list[Entry], folder: Path, done: Callable[[int], None]
+) -> Iterator[Fetched]:
+    """Download files of packs, many by each request."""
+    missing = {entry.name: entry for entry in entries if not _same(folder / entry.name, entry)}
+    for entry in entries:
+        if entry.name not in missing:
+            done(entry.length)
+            yield Fetched(output.key.name, entry.name, entry.length, folder / entry.name, there=True)
+    for name, data in output.read_many(missing):
+        yield _write(output, missing[name], folder / name, [data], done)
 
 
 def _fetch(output: ResolvedOutput, entry: Entry, folder: Path, done: Callable[[int], None]) -> Fetched:
@@ -65,11 +81,17 @@ def _fetch(output: ResolvedOutput, entry: Entry, folder: Path, done: Callable[[i
     if _same(target, entry):
         done(entry.length)
         return Fetched(output.key.name, entry.name, entry.length, target, there=True)
+    return _write(output, entry, target, output.stream(entry.name, chunk_size=_CHUNK_BYTES), done)
+
+
+def _write(
+    output: ResolvedOutput, entry: Entry, target: Path, chunks: Iterable[bytes], done: Callable[[int], None]
+) -> Fetched:
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".datalayer-get-")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            for chunk in output.stream(entry.name, chunk_size=_CHUNK_BYTES):
+            for chunk in chunks:
                 file.write(chunk)
                 done(len(chunk))
         # As open() would have made it, not as private as a temporary file.

@@ -182,12 +182,20 @@ def _copy_all(copies: list[_Copy], progress: Callable[[Progress], None] | None) 
         with budget.share(min(copy.output.entry(copy.name).length, _LARGE_FILE_BYTES)):
             _copy(copy, moved)
 
+    # Of a pack, many files come by each request.
+    packed = [copy for copy in copies if copy.output.packed and copy.output.entry(copy.name).object is not None]
+    for output in {id(copy.output): copy.output for copy in packed}.values():
+        by_name = {copy.name: copy for copy in packed if copy.output is output}
+        for name, data in output.read_many(by_name):
+            _copy(by_name[name], moved, [data])
+    alone = [copy for copy in copies if not copy.output.packed or copy.output.entry(copy.name).object is None]
     # Large files first, so that none is left to run alone at the end.
-    largest_first = sorted(copies, key=lambda copy: copy.output.entry(copy.name).length, reverse=True)
+    largest_first = sorted(alone, key=lambda copy: copy.output.entry(copy.name).length, reverse=True)
     run_all(run, largest_first, budget=budget, workers=_WORKERS, name="datalayer-input")
 
 
-def _copy(copy: _Copy, moved: Callable[[int], None]) -> None:
+def _copy(copy: _Copy, moved: Callable[[int], None], chunks: Iterable[bytes] | None = None) -> None:
+    """Copy a file: from its chunks where they have been read already."""
     target = copy.folder / check_file_name(copy.name)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +205,7 @@ def _copy(copy: _Copy, moved: Callable[[int], None]) -> None:
             return
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         with os.fdopen(descriptor, "wb", buffering=0) as file:
-            for chunk in copy.output.stream(copy.name, chunk_size=_CHUNK_BYTES):
+            for chunk in copy.output.stream(copy.name, chunk_size=_CHUNK_BYTES) if chunks is None else chunks:
                 view = memoryview(chunk)
                 while view:
                     view = view[file.write(view) :]

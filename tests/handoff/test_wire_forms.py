@@ -1,4 +1,4 @@
-"""Documents of version 1.0 as they were written once: they must be read for ever."""
+"""Documents of every version as they were written once: they must be read for ever."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ READERS: dict[str, Callable[[bytes], Any]] = {
 }
 
 
-def golden(name: str) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((GOLDEN / f"{name}-1.0.json").read_bytes())
+def golden(name: str, version: str = "1.0") -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((GOLDEN / f"{name}-{version}.json").read_bytes())
     return document
 
 
@@ -49,6 +49,40 @@ def test_a_document_of_version_1_0_is_read(name: str) -> None:
     # Every value arrives: what is written again is what was read.
     again = json.loads(read.encode() if hasattr(read, "encode") else wire.encode(read))
     assert again == document
+
+
+@pytest.mark.parametrize("name", ["manifest", "task-context"])
+def test_a_document_that_says_packed_is_of_version_1_1(name: str) -> None:
+    document = golden(name, "1.1")
+    read = READERS[name](json.dumps(document).encode())
+    assert read.version == "1.1"
+    again = json.loads(read.encode() if hasattr(read, "encode") else wire.encode(read))
+    assert again == document
+    jsonschema.Draft202012Validator(json.loads((SCHEMA_FOLDER / f"{name}-1.0.json").read_bytes())).validate(document)
+
+
+def test_what_is_packed_is_in_the_golden_manifest() -> None:
+    manifest = READERS["manifest"](json.dumps(golden("manifest", "1.1")).encode())
+    manifest.check(TaskKey.parse(manifest.key), "golden")
+    output = manifest.outputs["default"]
+    assert [(one.name, one.object, one.offset) for one in output.entries] == [
+        ("a.csv", "_packs/5f0c2b91-00000", 0),
+        ("b.csv", "_packs/5f0c2b91-00000", 10),
+        ("day=1/c.csv", "_packs/5f0c2b91-00001", 0),
+    ]
+    assert [(one.name, one.length) for one in output.packs] == [
+        ("_packs/5f0c2b91-00000", 16),
+        ("_packs/5f0c2b91-00001", 5),
+    ]
+
+
+def test_a_context_is_of_the_version_that_says_it_all() -> None:
+    document = {**golden("task-context", "1.1"), "version": "1.0"}
+    context = decode_context(json.dumps(document).encode())
+    assert json.loads(context.encode())["version"] == "1.1"
+    assert json.loads(decode_context(json.dumps(golden("task-context")).encode()).encode())["version"] == "1.0"
+    with pytest.raises(DataLayerError, match="pakced"):
+        decode_context(json.dumps({**document, "version": "1.1", "outputs": {"default": {"pakced": True}}}).encode())
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -220,6 +220,28 @@ def test_put_takes_files_and_folders(layer: DataLayer, cli: Cli, tmp_path: Path)
     assert cli("put", SHORT, "b.csv").out.startswith(f"{KEY}@2, ")
 
 
+def test_small_files_are_packed_and_come_back(layer: DataLayer, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "days/2013").mkdir(parents=True)
+    files = {f"2013/{number:03}.csv": str(number).encode() * 9 for number in range(50)} | {"long.bin": b"l" * 2_000_000}
+    for name, data in files.items():
+        (tmp_path / "days" / name).write_bytes(data)
+    assert cli("put", SHORT, "days", "--packed", "--json").json["files"] == 51
+    output = layer.resolve(KEY)["default"]
+    assert len(output.output.packs or ()) == 1
+    assert output.entry("long.bin").object is None
+    assert cli("cat", SHORT, "2013/007.csv").out == "7" * 9
+    assert cli("verify", SHORT).code == 0
+    assert cli("resolve", SHORT, "--json").json["spark_uri"] is None
+    refused = cli("resolve", SHORT, "--field", "path")
+    assert refused.code != 0
+    assert cli("get", SHORT, "back", "--json").code == 0
+    assert {name: (tmp_path / "back/default" / name).read_bytes() for name in files} == files
+    (tmp_path / "back/default/2013/007.csv").write_bytes(b"other")
+    again = cli("get", SHORT, "back", "--json").json["files"]
+    assert [file["name"] for file in again if not file["there"]] == ["2013/007.csv"]
+    assert (tmp_path / "back/default/2013/007.csv").read_bytes() == files["2013/007.csv"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
