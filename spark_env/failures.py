@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 _DEEPEST = 20
+_WRAPPER = "org.apache.spark.SparkException"
 
 
 def spark_errors() -> tuple[type[Exception], ...]:
@@ -21,6 +22,9 @@ def reason(error: BaseException) -> str:
     if thrown is not None:
         # The JVM may be gone by now.
         with contextlib.suppress(*spark_errors(), OSError):
+            # That a job was aborted is no reason: what it wraps is.
+            while thrown.getClass().getName() == _WRAPPER and thrown.getCause() is not None:
+                thrown = thrown.getCause()
             return _first_line(str(thrown.toString()))
     return _first_line(str(error)) or type(error).__name__
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -12,6 +13,7 @@ from datalayer.errors import NotFoundError, NotSupportedError, ResolutionError, 
 from datalayer.handoff.local_copy import LocalOutput
 from spark_env.copies import explained, local_copies
 from spark_env.failures import is_missing_file, reason, spark_errors
+from spark_env.known_files import frame_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,7 +80,8 @@ def read(
             key=str(output.key),
         )
     check_readable(output, entries)
-    reader = session.read.format(format or format_of(str(output.key), (entry.name for entry in entries)))
+    format = format or format_of(str(output.key), (entry.name for entry in entries))  # noqa: A001 - as above
+    reader = session.read.format(format)
     if schema is not None:
         reader = reader.schema(schema)
     copies = local_copies(session, output, entries)
@@ -86,13 +89,27 @@ def read(
     # A reference may name some of many files in a folder. The folder of a cache has only those that were asked for.
     by_list = len(entries) <= MAX_LISTED or output.output.kind == REFERENCE or copies is not None
     paths = copies.files if copies else output.spark_uris() if by_list else [folder]
+    # Columns that come from folders have to be told where these begin, for which Spark asks what is there.
+    if any("/" in entry.name for entry in entries):
+        options = {**options, "basePath": folder}
     try:
-        frame = reader.options(**options).option("basePath", folder).load([literal(path) for path in paths])
+        if by_list and format == "parquet" and schema is None:
+            files = [(path, entry.length) for path, entry in zip(paths, entries, strict=True)]
+            return frame_of(session, files, _when(output), options)
+        frame = reader.options(**options).load([literal(path) for path in paths])
         if not by_list:
             check_files(output, folder, frame.inputFiles(), entries)
     except spark_errors() as error:
         raise explained(error) or _read_error(output, folder, error) from error
     return frame
+
+
+def _when(output: ResolvedOutput) -> float:
+    """Return when an output was committed, in seconds since 1970; 0 where its committer said it in other words than we do."""
+    try:
+        return datetime.fromisoformat(output.manifest.committed).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def format_of(key: str, names: Iterable[str]) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
@@ -23,6 +25,7 @@ from datalayer.errors import (
 )
 from spark_env import read, session, write
 from spark_env import reading as reading_module
+from tests.services.faultproxy import FaultProxy
 from tests.services.s3server import S3Server
 
 COMMITTERS = {
@@ -48,9 +51,9 @@ def layer(request: pytest.FixtureRequest, tmp_path: Path, spark: SparkSession) -
     return layer
 
 
-def on_s3(server: S3Server) -> DataLayer:
+def on_s3(server: S3Server, endpoint: str | None = None) -> DataLayer:
     connection = Connection(
-        endpoint=server.endpoint,
+        endpoint=endpoint or server.endpoint,
         region=server.region,
         access_key_id=server.root.access_key,
         secret_access_key=server.root.secret_key,
@@ -165,8 +168,6 @@ def test_a_folder_with_a_file_too_many_is_refused(
 
 
 def test_file_names_are_literal(spark: SparkSession, layer: DataLayer) -> None:
-    import pyarrow
-
     key, name = a_key(), "year=2013/part [1] {a,b} 50%20.parquet"
     with layer.publish(key) as attempt:
         attempt.output("default").write_table(pyarrow.table({"id": [1, 2]}), name)
@@ -199,6 +200,36 @@ def test_appending_adds_files_and_rows(spark: SparkSession, layer: DataLayer) ->
         write(numbers(spark, 12), attempt.output("default"), mode="append")
     output = layer.resolve(key)["default"]
     assert output.output.rows == read(spark, output).count() == 42
+
+
+def test_spark_asks_no_store_for_what_the_manifest_knows(
+    spark: SparkSession, versitygw: S3Server, fault_proxy: FaultProxy
+) -> None:
+    layer = on_s3(versitygw, fault_proxy.endpoint)
+    key = a_key()
+    with layer.publish(key) as attempt:
+        for number in range(3):
+            attempt.output().write_table(pyarrow.table({"id": [number]}), f"part-{number}.parquet")
+    session(layer)
+    output = layer.resolve(key)["default"]
+    fault_proxy.reset()
+    frame = read(spark, output)
+    # The columns of one of them: the length of its footer, and that.
+    assert fault_proxy.counts == {"GET": 2}
+    assert rows_of(frame) == [(0,), (1,), (2,)]
+    assert fault_proxy.count("LIST") == 0
+    committed = datetime.fromisoformat(output.manifest.committed)
+    (modified,) = {row[0] for row in frame.selectExpr("unix_millis(_metadata.file_modification_time)").collect()}
+    assert timedelta() <= committed - datetime.fromtimestamp(modified / 1000, UTC) < timedelta(milliseconds=1)
+
+
+def test_options_of_the_reader_count(spark: SparkSession, layer: DataLayer) -> None:
+    key = a_key()
+    with layer.publish(key) as attempt:
+        attempt.output().write_table(pyarrow.table({"id": [1]}), "part-0.parquet")
+        attempt.output().write_table(pyarrow.table({"id": [2], "more": [3]}), "part-1.parquet")
+    output = layer.resolve(key)["default"]
+    assert read(spark, output, mergeSchema=True).columns == ["id", "more"]
 
 
 def test_files_that_are_gone_are_named(spark: SparkSession, layer: DataLayer) -> None:
