@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import google_crc32c
@@ -82,6 +84,9 @@ class Contender(ABC):
     """Their peak resident memory in the last run, where somebody has looked."""
     here = False
     """Whether it only asks a process that works already, and so needs none of its own."""
+
+    seen: Mapping[str, float] = MappingProxyType({})
+    """What the last run measured within, by name."""
 
     @abstractmethod
     def open(self, door: Door) -> None:

@@ -48,20 +48,21 @@ class Door:
     efs: str | None = None
     """A folder on the emulated EFS, empty at first, where the workload asked for one. It is no way to the bucket."""
 
-    def config(self, **options: Any) -> Config:
+    def config(self, *, hedge: bool = False, **options: Any) -> Config:
         """Return a configuration of ours with the bucket as its cold tier."""
         connection = {
             "endpoint": self.endpoint,
             "region": self.region,
             "access_key_id": self.access_key,
             "secret_access_key": self.secret_key,
+            "hedge": hedge,
         }
         tiers = {"cold": {"url": f"s3://{self.bucket}/root", "connection": "bench"}}
         return Config.from_mapping({"tiers": tiers, "connections": {"bench": connection}, **options})
 
-    def layer(self, **options: Any) -> DataLayer:
+    def layer(self, *, hedge: bool = False, **options: Any) -> DataLayer:
         """Return a layer with the bucket as its cold tier."""
-        return DataLayer(self.config(**options))
+        return DataLayer(self.config(hedge=hedge, **options))
 
     def hot_layer(self, folder: str, budget: str = "100GB") -> DataLayer:
         """Return a layer of the design ``hot-cold`` with a cache folder of this machine. Copies of another door's bucket are others."""

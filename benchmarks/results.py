@@ -22,6 +22,8 @@ class Sample(msgspec.Struct, frozen=True):
     """The process's peak resident memory in bytes, the interpreter and its imports included."""
     idle: int | None = None
     """Its resident memory before the run."""
+    seen: dict[str, float] = {}
+    """What the contender itself measured within the run, such as a percentile of its requests."""
 
 
 class Spread(msgspec.Struct, frozen=True):

@@ -168,6 +168,9 @@ def _answer(contender: Contender, door: Door, pipe: Connection) -> None:
             else:
                 contender.check(sink)
                 answer = sink.delivered()
+        except KeyboardInterrupt:
+            # It came to the whole process group: the parent says so.
+            return
         except Exception as error:  # noqa: BLE001  # the parent raises it
             failure, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
         with contextlib.suppress(BrokenPipeError):
@@ -182,7 +185,7 @@ def _timed(contender: Contender, sink: Sink) -> Ran:
     wall, cpu = time.perf_counter() - wall, _cpu_seconds() - cpu + contender.children_cpu
     peak = contender.children_peak if contender.in_children else _status("VmHWM")
     times = contender.times * contender.part
-    sample = Sample(wall / times, cpu / times, peak, None if contender.in_children else idle)
+    sample = Sample(wall / times, cpu / times, peak, None if contender.in_children else idle, dict(contender.seen))
     return Ran(sample, sink.length)
 
 

@@ -14,10 +14,12 @@ from benchmarks.workloads.p06_know import KnowFiles
 from benchmarks.workloads.p07_commit import Commit
 from benchmarks.workloads.p08_chain import ChainRaw, ChainStd
 from benchmarks.workloads.p09_bounded import BoundedScan
+from benchmarks.workloads.p10_first_touch import FirstTouches
 from benchmarks.workloads.p11_resolve import Resolve
 from benchmarks.workloads.p12_import import Import
 from benchmarks.workloads.p13_safety import Safety
 from benchmarks.workloads.p14_spark import SparkQueries
+from benchmarks.workloads.p15_tail import Tail
 from benchmarks.workloads.p16_small_task import SmallTask
 from benchmarks.workloads.p17_cost import Cost
 from benchmarks.workloads.read_256mb import Read256MB
@@ -42,10 +44,12 @@ WORKLOADS: dict[str, type[Workload]] = {
         ChainRaw,
         ChainStd,
         BoundedScan,
+        FirstTouches,
         Resolve,
         Import,
         Safety,
         SparkQueries,
+        Tail,
         SmallTask,
         Cost,
         ColdFill,
