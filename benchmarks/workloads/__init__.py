@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.workload import Workload
 from benchmarks.workloads.alluxio_proxy import AlluxioProxy
+from benchmarks.workloads.anchors import Anchors
 from benchmarks.workloads.cold_fill import ColdFill, ColdFillStd
 from benchmarks.workloads.crossovers import Crossovers
 from benchmarks.workloads.p01_fan_out import FanOutRaw, FanOutStd
@@ -31,6 +32,7 @@ from benchmarks.workloads.warm import Warm
 WORKLOADS: dict[str, type[Workload]] = {
     workload.name: workload
     for workload in (
+        Anchors,
         Read256MB,
         Read2000x64K,
         FanOutRaw,

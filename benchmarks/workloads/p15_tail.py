@@ -27,7 +27,7 @@ _KEY = TaskKey("bench", "tail", "reads", "20130101T000000Z")
 _FILES = 50
 _SIZE = 16 << 10
 _THREADS = 32
-_STALLS = replace(STD, stalls=0.015, stall=1.5)
+_STALL = 1.5
 _STORMS = replace(STD, storm_every=1.0, storm=0.3)
 
 _WRONG = (
@@ -106,9 +106,10 @@ class Tail(Workload):
 
     def contenders(self) -> Sequence[Contender]:
         count = self.scale.pick(full=1000, bench=1000, quick=500, tiny=40)
+        stall = self.scale.pick(full=_STALL, bench=_STALL, quick=_STALL, tiny=0.1)
         reads = [
             Reads(under, limits, count, hedge=hedge)
-            for under, limits in (("STD", STD), ("stalls", _STALLS))
+            for under, limits in (("STD", STD), ("stalls", replace(STD, stalls=0.015, stall=stall)))
             for hedge in (False, True)
         ]
         storm = Reads("storms", _STORMS, count, hedge=True)
