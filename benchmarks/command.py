@@ -92,11 +92,11 @@ def run_workloads(
     wanted = chosen(names, scale)
     report = _report(out, wanted, scale, console, resume=resume, retake=retake)
     if (busy := os.getloadavg()[0]) > 1:
-        console.print(f"the machine is busy (load {busy:.1f}): seconds and ratios will scatter", style="yellow")
+        _say(console, f"the machine is busy (load {busy:.1f}): seconds and ratios will scatter", "yellow")
     try:
         run(report, wanted, scale, saver(out), Progress(console))
     except KeyboardInterrupt:
-        console.print(f"interrupted; what was measured is in {out}: the same with --resume goes on", style="yellow")
+        _say(console, f"interrupted; what was measured is in {out}: the same with --resume goes on", "yellow")
         raise typer.Exit(130) from None
     _render(report, out, html, console)
     _guard(report, console)
@@ -135,7 +135,7 @@ def write_report(
             _write(readme, put_between(readme.read_text(encoding="utf-8"), block(report)), console)
         if everything:
             for path in publish(report, Path(__file__).parent.parent):
-                console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+                _say(console, f"wrote {path}")
     except ValueError as error:
         raise typer.BadParameter(f"the README has no place for the figures: {error}") from error
     if not (html or page or picture or readme or everything):
@@ -174,27 +174,28 @@ def _read(path: Path) -> Report:
 def _report(out: Path, names: list[str], scale: Scale, console: Console, *, resume: bool, retake: bool) -> Report:
     if not out.exists():
         return begin(scale)
-    if not (resume or retake):
-        _keep(out, console)
-        return begin(scale)
-    try:
-        old = read(out)
-        report = again(old, names, scale) if retake else go_on(old, scale)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise typer.BadParameter(f"{out} cannot be added to: {error}") from error
-    if report is None:
-        console.print(f"{out} holds a run that is finished, or of other code: this one begins anew", style="yellow")
-        _keep(out, console)
-        return begin(scale)
-    have = {result.name for result in report.results}
-    console.print(f"{len(have & set(names))} of {len(names)} workloads are already in {out}", highlight=False)
-    return report
+    if retake:
+        try:
+            return again(_read(out), names, scale)
+        except ValueError as error:
+            raise typer.BadParameter(f"{out} cannot be added to: {error}") from error
+    if resume:
+        try:
+            report = go_on(_read(out), scale)
+        except ValueError as error:
+            _say(console, f"{out} holds {error}: this run begins anew", "yellow")
+        else:
+            have = {result.name for result in report.results}
+            _say(console, f"{len(have & set(names))} of {len(names)} workloads are already in {out}")
+            return report
+    _keep(out, console)
+    return begin(scale)
 
 
 def _keep(out: Path, console: Console) -> None:
     before = out.with_name(f"{out.stem}.before{out.suffix}")
     out.replace(before)
-    console.print(f"the results of before are kept in {before}", highlight=False)
+    _say(console, f"the results of before are kept in {before}")
 
 
 def _render(report: Report, out: Path, html: Path | None, console: Console) -> None:
@@ -206,7 +207,7 @@ def _render(report: Report, out: Path, html: Path | None, console: Console) -> N
 def _write(path: Path, text: str, console: Console) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    _say(console, f"wrote {path}")
 
 
 def _guard(report: Report, console: Console) -> None:
@@ -215,9 +216,13 @@ def _guard(report: Report, console: Console) -> None:
         text = (
             f"THE RUN TOOK {minutes.upper()}; A RUN OF THE SCALE {report.scale.upper()} MAY TAKE {report.budget / 60:g}"
         )
-        console.print(f"{_LOUD}\n{text}\n{_LOUD}", style="bold red", markup=False, highlight=False)
+        _say(console, f"{_LOUD}\n{text}\n{_LOUD}", "bold red")
     else:
-        console.print(f"{len(report.results)} workloads in {minutes}", highlight=False)
+        _say(console, f"{len(report.results)} workloads in {minutes}")
+
+
+def _say(console: Console, text: str, style: str | None = None) -> None:
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _console() -> Console:

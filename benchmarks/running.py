@@ -48,17 +48,27 @@ def begin(scale: Scale) -> Report:
     )
 
 
-def go_on(old: Report, scale: Scale) -> Report | None:
-    """Return the report of a run that was interrupted, to be added to; None where its figures do not belong beside new ones.
+def go_on(old: Report, scale: Scale) -> Report:
+    """Return the report of a run that was interrupted, to be added to.
 
-    Those are figures of another scale, machine, version or state of the code, and of a run that came to its end.
+    Raises:
+        ValueError: Its figures do not belong beside new ones: the run came to its end, or scale, code, versions or machine are others now.
     """
     new = begin(scale)
     # Load differs each time.
     hardware = [{name: value for name, value in one.machine.items() if name != "load before"} for one in (old, new)]
-    kept = [(one.scale, one.code, one.versions) for one in (old, new)]
-    if old.finished or kept[0] != kept[1] or hardware[0] != hardware[1]:
-        return None
+    other = [
+        what
+        for what, was, now in (
+            ("the scale", old.scale, new.scale),
+            ("the code", old.code, new.code),
+            ("a version", old.versions, new.versions),
+            ("the machine", *hardware),
+        )
+        if was != now
+    ]
+    if old.finished or other:
+        raise ValueError("a run that came to its end" if old.finished else f"figures from before {other[0]} changed")
     old.results = [result for result in old.results if result.measured]
     old.sittings.append(new.began)
     return old

@@ -176,7 +176,8 @@ def test_figures_that_do_not_belong_together_are_not_put_together(
         monkeypatch.setattr(running, "machine", lambda: {"cores": "64"})
     before = read(out)
     ended = _run(out, "--resume")
-    assert "begins anew" in ended.stderr
+    reason = {"code": "the code changed", "machine": "the machine changed", "finished": "came to its end"}[change]
+    assert f"{reason}: this run begins anew" in ended.stderr
     assert len(read(out).sittings) == 1
     assert read(out).results[0] != before.results[0]
     # Nothing that was measured is lost.
