@@ -17,8 +17,8 @@ from benchmarks.workload import Scale, Workload
 
 _NEAR = "on loopback all of them wait for the server's processor: the order changes from round to round, and the spread is wider than the goal's 3 %"
 _CPU = (
-    "both copy each byte out of the kernel, and ours takes a checksum of all, 0.03 CPU seconds of some 0.4 a GB, where the rival takes none. Next step: "
-    "read the socket without asyncio's threads in between, which obstore does not offer"
+    "both copy each byte out of the kernel, and ours takes a checksum of all, 0.03 CPU seconds of some 0.4 a GB, where the rival takes none. "
+    "Next step: fewer threads between socket and reader, which obstore does not offer"
 )
 
 
