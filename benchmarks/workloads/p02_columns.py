@@ -260,9 +260,10 @@ class WideTable(Workload):
         poc = [timings[kind.name] for kind in _POCS]
         line = self.length / STD.total
         short = (
-            f"the whole file takes {line:.1f} s at 250 MB/s, a 25th of it is {line / 25 * 1e3:.0f} ms. Ours are three waits one after the other (resolve, "
-            f"footer, the slowest of {ours.request_count - 2:.0f} column chunks at once): first bytes are lognormal, p50 30 ms and p99 200 ms, so the "
-            "slowest of many is far above the median for which the ceiling stands. Next step: hedge such reads; a larger file shows more"
+            f"the whole file takes {line:.1f} s at 250 MB/s, a 25th of it is {line / 25 * 1e3:.0f} ms. Ours are three waits, one after the other: "
+            f"resolve, footer, the slowest of {ours.request_count - 2:.0f} column chunks at once. First bytes are lognormal, p50 30 ms and p99 "
+            "200 ms, so the slowest of many is far above the median for which the ceiling stands. Next step: hedge such reads; a larger file "
+            "shows more"
         )
         return [
             *(
