@@ -24,9 +24,6 @@ ANALYTICS = "1.2.1"
 """The release of Amazon's analytics accelerator that Hadoop 3.4.2 names in its build."""
 
 
-_WARM_UPS = 3
-
-
 @dataclass(frozen=True)
 class Seen:
     """What one run took and found."""
@@ -52,18 +49,19 @@ class SparkRoom:
         self._process = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
         self._process.submit(_open, door, key, memory).result()
 
-    def warm_up(self, arms: Sequence[type[Arm]], queries: Sequence[str]) -> None:
+    def warm_up(self, arms: Sequence[type[Arm]], queries: Sequence[str], times: int) -> None:
         """Run what will be measured, so that its classes are loaded and the JVM has compiled what is run often.
 
         Args:
             arms: Each runs the first query once.
-            queries: The first way runs each of them three times.
+            queries: The first way runs each of them some times.
+            times: How often.
         """
         for arm in arms:
             self.prepare(arm, queries[0], warm=False)
             self.run()
         for query in queries:
-            for _ in range(_WARM_UPS):
+            for _ in range(times):
                 self.prepare(arms[0], query, warm=False)
                 self.run()
 
