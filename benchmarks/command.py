@@ -160,7 +160,7 @@ def list_workloads() -> None:
         seconds = [
             "" if kind.only_full else f"{seconds_for(name, kind.row, scale):.0f} s" for scale in ("quick", "bench")
         ]
-        table.add_row(name, kind.row, kind.measures, *seconds)
+        table.add_row(name, kind.row, kind(Scale.BENCH).measures, *seconds)
     _console().print(table)
 
 

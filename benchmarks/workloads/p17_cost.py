@@ -19,7 +19,7 @@ from benchmarks.contender import Contender, Sink
 from benchmarks.origin import Door
 from benchmarks.prices import prices
 from benchmarks.results import Figure, Timing, same
-from benchmarks.workload import Workload
+from benchmarks.workload import Scale, Workload
 from datalayer import RunId, TaskKey
 
 _TASKS = ("extract", "by_day", "summary")
@@ -143,7 +143,8 @@ class Cost(Workload):
     def rounds(self) -> int:
         return self.scale.pick(full=3, bench=1, quick=1, tiny=1)
 
-    def prepare(self, door: Door) -> None:
+    def __init__(self, scale: Scale) -> None:
+        super().__init__(scale)
         self.count = self.scale.pick(full=1000, bench=1000, quick=1000, tiny=20)
         self.measures = f"three tasks of the flights workflow, {self.count:,} files an input"
 
