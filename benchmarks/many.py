@@ -110,10 +110,11 @@ class SerialLoop(Many):
 
 
 class ObstoreAsync(Many):
-    """obstore from asyncio."""
+    """obstore from asyncio; of ``count`` files it reads the first, all unless ``part`` says less."""
 
-    def __init__(self, key: TaskKey, count: int, parallel: int = PARALLEL) -> None:
-        super().__init__(key, count, parallel)
+    def __init__(self, key: TaskKey, count: int, parallel: int = PARALLEL, part: float = 1.0) -> None:
+        super().__init__(key, int(count * part), parallel)
+        self.part = part
         self.name = f"obstore asyncio, {parallel} in flight"
         self.settings = f"get_async, semaphore of {parallel}, pool {max(parallel, POOL)}"
 
@@ -157,10 +158,11 @@ class _Threads(Many):
 
 
 class ObstoreThreads(_Threads):
-    """obstore from threads."""
+    """obstore from threads; of ``count`` files it reads the first, all unless ``part`` says less."""
 
-    def __init__(self, key: TaskKey, count: int, parallel: int = PARALLEL) -> None:
-        super().__init__(key, count, parallel)
+    def __init__(self, key: TaskKey, count: int, parallel: int = PARALLEL, part: float = 1.0) -> None:
+        super().__init__(key, int(count * part), parallel)
+        self.part = part
         self.name = f"obstore, {parallel} threads"
         self.settings = f"get from {parallel} threads, pool {max(parallel, POOL)}"
 
