@@ -51,7 +51,8 @@ FAIRNESS = (
     (
         "The S3 of these figures is emulated: a real S3 server on loopback behind a front that delays, limits and refuses as published"
         " for S3. It does not prove what AWS would do; it puts every way before the same, repeatable origin. The hot tier is not "
-        "emulated: it is a real Alluxio."
+        "emulated: it is a real Alluxio. The EFS is: a FUSE folder whose operations wait and share a rate. The workload `anchors` shows what a plain "
+        "client sees of both, beside their profiles and what is published."
     ),
 )
 """What a sceptical reader asks first."""

@@ -192,7 +192,7 @@ class Anchors(Workload):
 
     @property
     def rounds(self) -> int:
-        return self.scale.pick(full=3, bench=3, quick=1, tiny=1)
+        return self.scale.pick(full=3, bench=2, quick=1, tiny=1)
 
     def prepare(self, door: Door) -> None:
         store = door.obstore()
@@ -204,7 +204,7 @@ class Anchors(Workload):
         return self.scale.pick(full=64 << 20, bench=64 << 20, quick=32 << 20, tiny=4 << 20)
 
     def contenders(self) -> Sequence[Contender]:
-        requests = self.scale.pick(full=2000, bench=1000, quick=500, tiny=40)
+        requests = self.scale.pick(full=2000, bench=600, quick=400, tiny=40)
         return [S3Anchors(requests, self._large), EfsAnchors(requests // 4, 4 * self._large)]
 
     def figures(self, timings: Mapping[str, Timing]) -> list[Figure]:

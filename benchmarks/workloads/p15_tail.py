@@ -24,7 +24,7 @@ from benchmarks.workload import Workload
 from datalayer import DataLayerError, TaskKey
 
 _KEY = TaskKey("bench", "tail", "reads", "20130101T000000Z")
-_FILES = 50
+_FILES = 20
 _SIZE = 16 << 10
 _THREADS = 32
 _STALL = 1.5
