@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datalayer import (
+    Config,
     DataLayer,
     InvalidKeyError,
     NotFoundError,
@@ -23,6 +24,7 @@ from datalayer import (
     PublishError,
     StoreFullError,
     TaskKey,
+    Tier,
     VerificationError,
 )
 from datalayer.addresses import layout
@@ -213,8 +215,6 @@ def test_any_set_of_files_round_trips(
     monkeypatch.setattr(reading, "SPAN_BYTES", span)
     monkeypatch.setattr(reading, "_WINDOW_BYTES", 2 * span)
     monkeypatch.setattr(reading, "_GAP_BYTES", span // 3)
-    from datalayer import Config, Tier
-
     layer = DataLayer(Config(), stores={Tier.COLD: MemoryStore()})
     key = TaskKey("t", "d", "k", RunId("r"))
     names = list(files)
@@ -247,8 +247,6 @@ def test_two_thousand_files_take_seven_requests_to_write_and_read(
 @pytest.mark.parametrize("verb", ["write", "close"])
 def test_half_a_pack_is_never_visible(key: TaskKey, verb: str) -> None:
     """What was put before is lost with the pack, so the attempt cannot commit without it."""
-    from datalayer import Config, Tier
-
     store = FaultyStore(MemoryStore())
     layer = DataLayer(Config(), stores={Tier.COLD: store})
     attempt = layer.publish(key)
@@ -307,8 +305,6 @@ def change_manifest(layer: DataLayer, key: TaskKey, change: Callable[[dict[str, 
     ],
 )
 def test_a_manifest_whose_packs_do_not_fit_is_refused(key: TaskKey, change: Callable[[dict[str, Any]], None]) -> None:
-    from datalayer import Config, Tier
-
     layer = DataLayer(Config(), stores={Tier.COLD: MemoryStore()})
     publish(layer, key, {"a": b"12", "b": b"34"})
     change_manifest(layer, key, change)
@@ -349,3 +345,32 @@ def test_packs_are_hot_like_any_object(
     layer.hot.evict(key, force=True)
     with pytest.raises(VerificationError):
         layer.resolve(key)["default"].read_bytes("part-0101")
+
+
+def test_f02_ended_at_every_request_of_a_packed_publish(versitygw: S3Server, key: TaskKey) -> None:
+    """Each request fails in turn, before it is applied and after: nobody sees anything but all of it, or nothing."""
+    files = {f"{number:04}": bytes([number % 256]) * 3 for number in range(1100)}
+    config = s3_config(versitygw, versitygw.new_bucket())
+    seen = []
+    for at in range(1, 6):
+        for lost in (False, True):
+            task = TaskKey(key.team, key.dag_id, f"t{at}{lost}", key.run)
+            store = FaultyStore(DataLayer(config).home)
+            fault = Fault(frozenset({"put", "put_exclusive", "compare_and_put", "close"}), at=at, times=-1)
+            setattr(fault, "after" if lost else "before", KeyboardInterrupt())
+            store.faults.append(fault)
+            layer = DataLayer(config, stores={Tier.COLD: store})
+            try:
+                with layer.publish(task) as attempt:
+                    for name, data in files.items():
+                        attempt.output(packed=True).put(name, data)
+            except KeyboardInterrupt:
+                pass
+            try:
+                found = dict(DataLayer(config).resolve(task)["default"].read_many())
+            except NotPublishedError:
+                found = {}
+            assert found in ({}, files)
+            seen.append(bool(found))
+    # Claim, pack, index and head; a head whose answer was lost counts, and so does a publish without a fault.
+    assert seen == [False] * 7 + [True] * 3
