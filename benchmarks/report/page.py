@@ -13,6 +13,7 @@ from benchmarks.results import Figure, Report, Result, Timing
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 PICTURE = "docs/pictures/benchmarks.svg"
+MAP = "docs/pictures/crossovers.svg"
 _WRITTEN = "<!-- Written by `python -m benchmarks report --publish`. Do not edit: run it again. -->"
 
 
@@ -32,6 +33,7 @@ def block(report: Report) -> str:
         "",
         *cautions(report),
         "",
+        *_map(report, ""),
         *_table(head, body),
         "",
         "The S3 of these figures is *emulated*, before a real server, and other machines give other seconds.",
@@ -49,6 +51,14 @@ def put_between(text: str, block: str) -> str:
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ValueError(f"it needs the lines {BEGIN} and {END}, once each")
     return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: f"{BEGIN}\n{block}\n{END}", text, flags=re.DOTALL)
+
+
+def _map(report: Report, folder: str) -> Iterator[str]:
+    for plot in [plot for result in report.results for plot in result.plots if plot.points][:1]:
+        yield f"![{plot.title}]({MAP.removeprefix(folder)})"
+        yield ""
+        yield f"{plot.title}. {plot.note}".rstrip()
+        yield ""
 
 
 def _brief(row: Row) -> Iterator[str]:
@@ -71,6 +81,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield ""
     yield "![How each figure stands to its goal](pictures/benchmarks.svg)"
     yield ""
+    yield from _map(report, "docs/")
     yield from _INSTRUCTIONS
     yield ""
     yield "## How it was measured"

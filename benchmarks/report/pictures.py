@@ -14,6 +14,7 @@ from benchmarks.results import Figure, Plot, Report, Result, Spread, Timing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure as Canvas
 
 # Stand-ins for the variables: what is drawn in such a colour gets the variable's.
@@ -54,6 +55,10 @@ _LOWEST, _HIGHEST = 1 / 20, 1000.0
 # Between bars that differ more, the short ones cannot be seen.
 _MUCH = 30
 _CHARACTERS = 46
+# Up to so many values have a tick each; axes that go further have ticks at powers of ten only.
+_EACH, _FAR = 10, 3000
+_PLACES = {"s3-direct": 0, "s3-poc": 1, "hot-cold, cold": 2, "hot-cold, warm": 3, "shared-fs over EFS": 5}
+"""A design has the same colour in every plot."""
 
 
 def goals_picture(report: Report) -> str:
@@ -76,11 +81,13 @@ def goals_picture(report: Report) -> str:
         _bare(axes, "left", "right", "top", "bottom")
         title = f"How each figure stands to its goal ({_scale(report)})\n{tally(report)}"
         canvas.suptitle(title, x=0.012, ha="left", fontsize=10, color=_INK)
-        svg = done("how each measured figure stands to its goal")
-    view = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
-    width, height = view.groups() if view else ("100%", "100%")
-    style = f'<style>{COLOURS}</style><rect width="{width}" height="{height}" rx="8" style="fill: var(--paper)"/>'
-    return svg.replace(">", f' width="{width}" height="{height}">{style}', 1) + "\n"
+        return _alone(done("how each measured figure stands to its goal"))
+
+
+def map_picture(report: Report) -> str | None:
+    """Return which design wins where, as a whole SVG file; None where that was not measured."""
+    maps = [plot for result in report.results for plot in result.plots if plot.points]
+    return _alone(plot_picture(maps[0])) if maps else None
 
 
 def ways_picture(result: Result) -> str:
@@ -110,32 +117,48 @@ def plot_picture(plot: Plot) -> str:
         axes = canvas.subplots()
         for place, line in enumerate(plot.lines):
             points = sorted(line.points)
-            style: dict[str, Any] = {
-                "color": _LINES[place % len(_LINES)],
-                "marker": "osD^vPX*"[place % 8],
-                "markersize": 4.5,
-            }
+            at = _PLACES.get(line.name, place)
             axes.plot(
                 [x for x, _ in points],
                 [y for _, y in points],
                 label=line.name,
+                color=_LINES[at % len(_LINES)],
+                marker="osD^vPX*"[at % 8],
+                markersize=11 if plot.points else 4.5,
                 linewidth=0 if plot.points else 1.6,
-                **style,
             )
-        positive = [all(point[side] > 0 for line in plot.lines for point in line.points) for side in (0, 1)]
-        if plot.log_x and positive[0]:
+        places = [point for line in plot.lines for point in line.points]
+        across, up = [x for x, _ in places], [y for _, y in places]
+        # What is nothing has no place on a logarithmic axis.
+        if plot.log_x and min(across, default=0) > 0:
             axes.set_xscale("log")
-        if plot.log_y and positive[1]:
+        if plot.log_y and min(up, default=0) > 0:
             axes.set_yscale("log")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(lambda value, _: number(value))
-            axis.set_minor_formatter(lambda *_: "")
+        _ticks(axes.xaxis, across, each=True)
+        _ticks(axes.yaxis, up, each=plot.points)
+        axes.margins(0.08)
         axes.set_xlabel(plot.x_label, color=_DIM)
         axes.set_ylabel(plot.y_label, color=_DIM)
         axes.grid(color=_GRID, linewidth=0.8)
         _bare(axes, "top", "right")
-        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, labelcolor=_INK)
+        axes.legend(
+            loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, labelcolor=_INK, labelspacing=0.9
+        )
         return done(plot.title)
+
+
+def _ticks(axis: Axis, values: Sequence[float], *, each: bool) -> None:
+    from matplotlib.ticker import LogLocator
+
+    distinct = sorted(set(values))
+    if axis.get_scale() == "log":
+        near = distinct[-1] / distinct[0] <= _FAR
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if near else (1.0,)))
+    if each and len(distinct) <= _EACH:
+        axis.set_ticks(distinct)
+    axis.set_major_formatter(lambda value, _: number(value))
+    axis.set_minor_formatter(lambda *_: "")
+    axis.set_tick_params(which="minor", length=0)
 
 
 def _bars(axes: Axes, timings: list[Timing], value: Callable[[Timing], Spread], form: Callable[[float], str]) -> None:
@@ -232,6 +255,14 @@ def _short(name: str) -> str:
 
 def _exact(value: float) -> Spread:
     return Spread(value, value, value)
+
+
+def _alone(svg: str) -> str:
+    """Return a picture as a file of its own, with its colours and its size."""
+    view = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    width, height = view.groups() if view else ("100%", "100%")
+    style = f'<style>{COLOURS}</style><rect width="{width}" height="{height}" rx="8" style="fill: var(--paper)"/>'
+    return svg.replace(">", f' width="{width}" height="{height}">{style}', 1) + "\n"
 
 
 def _bare(axes: Axes, *sides: str) -> None:

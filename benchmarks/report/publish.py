@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
-from benchmarks.report.page import PICTURE, block, page, put_between
-from benchmarks.report.pictures import goals_picture
+from benchmarks.report.page import MAP, PICTURE, block, page, put_between
+from benchmarks.report.pictures import goals_picture, map_picture
 from benchmarks.results import Report, to_json
 
 CURRENT = "benchmarks/current.json.gz"
@@ -24,7 +24,9 @@ def written(report: Report, readme: str) -> dict[str, str]:
     Raises:
         ValueError: The README has no place for the figures.
     """
-    return {PAGE: page(report), PICTURE: goals_picture(report), README: put_between(readme, block(report))}
+    texts = {PAGE: page(report), PICTURE: goals_picture(report), README: put_between(readme, block(report))}
+    drawn = map_picture(report)
+    return texts if drawn is None else {**texts, MAP: drawn}
 
 
 def publish(report: Report, root: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from benchmarks.compare import changes, differences, show_changes
 from benchmarks.goals import BUDGETS, GOALS, seconds_for
 from benchmarks.report import show, words
 from benchmarks.report.html import html
-from benchmarks.report.page import BEGIN, END, PICTURE, block, page, put_between
+from benchmarks.report.page import BEGIN, END, MAP, PICTURE, block, page, put_between
 from benchmarks.report.pictures import goals_picture, margin, plot_picture, ways_picture
 from benchmarks.report.publish import CURRENT, PAGE, README, publish, written
 from benchmarks.report.summary import rows, tally
@@ -227,6 +227,23 @@ def test_a_report_is_published_with_every_sample(tmp_path: Path) -> None:
     assert (tmp_path / CURRENT).read_bytes() == first
     assert "speed against s3-poc: **15 ×** (≥ 12)" in (tmp_path / README).read_text()
     assert "speed | best: **0.8 ×** (≥ 1.2, **missed**)".replace("|", r"\|") in (tmp_path / README).read_text()
+
+
+def test_the_picture_of_which_design_wins_where_is_shown_where_it_was_measured() -> None:
+    readme = f"{BEGIN}\n{END}\n"
+    assert MAP not in written(_report(), readme)
+    report = _report()
+    report.results[0].plots.append(
+        Plot(
+            title="Who wins", x_label="readers", y_label="MiB", lines=[Line("s3-poc", [(1, 2), (16, 64)])], points=True
+        )
+    )
+    texts = written(report, readme)
+    ET.fromstring(texts[MAP])  # our own
+    # Every measured place has its tick.
+    assert all(f">{tick}<" in texts[MAP] for tick in (1, 2, 16, 64))
+    assert f"![Who wins]({MAP})" in texts[README]
+    assert "![Who wins](pictures/crossovers.svg)" in texts[PAGE]
 
 
 def test_reports_are_written_by_name(tmp_path: Path) -> None:
