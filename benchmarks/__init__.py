@@ -1,7 +1,8 @@
-"""What this library costs beside its rivals: ``python -m benchmarks [names…] [--quick] [--json FILE] [--page FILE]``.
+"""What this library costs beside its rivals: ``python -m benchmarks run [NAME]… --scale quick|bench|full``, ``report``, ``compare``, ``list``, ``own``.
 
-Every workload is a module of ``benchmarks.workloads`` that says what it measures, against whom, and what would be good. All run against a real
-S3 server, a versitygw process on a loopback port of its own, that is gone afterwards; so is Alluxio, which some start too.
+Every workload is a module of ``benchmarks.workloads`` that says what it measures, against whom, and what would be good. All of a run
+share one real S3 server, a versitygw process on a loopback port of its own, and one Alluxio, which starts when the first of them needs it; each has a
+bucket of its own. All of it is gone afterwards.
 
 How it is measured:
 

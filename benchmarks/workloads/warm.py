@@ -54,14 +54,14 @@ class _Warm(Contender):
     def run(self, sink: Sink) -> None:
         looking = Sink(check=True)
         self.read(looking)
-        self.seen = looking.checksum() or ""
+        self.found = looking.checksum() or ""
 
     @abstractmethod
     def read(self, sink: Sink) -> None:
         """Read all of it."""
 
     def check(self, sink: Sink) -> None:
-        sink.take(self.seen.encode())
+        sink.take(self.found.encode())
 
 
 class Stream(_Warm):
