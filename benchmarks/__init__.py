@@ -1,4 +1,4 @@
-"""What this library costs beside its rivals: ``python -m benchmarks run [NAME]… --scale quick|bench|full``, ``report``, ``compare``, ``list``, ``own``.
+"""What this library costs beside its rivals: ``python -m benchmarks run``, ``report``, ``compare``, ``list`` and ``own``; ``--help`` tells more.
 
 Every workload is a module of ``benchmarks.workloads`` that says what it measures, against whom, and what would be good. All of a run
 share one real S3 server, a versitygw process on a loopback port of its own, and one Alluxio, which starts when the first of them needs it; each has a
