@@ -35,6 +35,7 @@ from datalayer.commit.verify import verify
 from datalayer.config import HotConfig
 from datalayer.resolve import packed as reading
 from datalayer.resolve.resolution import ResolvedOutput
+from datalayer.stores.base import StoreWriter
 from datalayer.stores.memory import MemoryStore
 from datalayer.testing.faults import Fault, FaultyStore
 from tests.behaviour.conftest import s3_config
@@ -277,10 +278,34 @@ def test_an_attempt_that_is_given_up_leaves_no_pack(layer: DataLayer, key: TaskK
         layer.resolve(key)
 
 
+def test_an_attempt_that_is_given_up_ends_the_upload_of_its_pack(key: TaskKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    dropped: list[str] = []
+    make = store.writer
+
+    def writer(path: str) -> StoreWriter:
+        made = make(path)
+        monkeypatch.setattr(made, "discard", lambda: dropped.append(path))
+        return made
+
+    monkeypatch.setattr(store, "writer", writer)
+    attempt = DataLayer(Config(), stores={Tier.COLD: store}).publish(key)
+    attempt.output(packed=True).put("a", b"1")
+    attempt.abandon()
+    assert len(dropped) == 1
+
+
 def test_the_sweep_leaves_packs_that_count(layer: DataLayer, key: TaskKey) -> None:
     publish(layer, key, FILES)
     sweep(layer)
     assert dict(layer.resolve(key)["default"].read_many()) == FILES
+
+
+def rename_pack(output: dict[str, Any], name: str) -> None:
+    """Move a pack out of the packs' folder."""
+    for entry in output["entries"]:
+        entry["object"] = name
+    output["packs"][0]["name"] = name
 
 
 def change_manifest(layer: DataLayer, key: TaskKey, change: Callable[[dict[str, Any]], None]) -> None:
@@ -299,6 +324,7 @@ def change_manifest(layer: DataLayer, key: TaskKey, change: Callable[[dict[str, 
         lambda output: output["packs"][0].update(length=-1),
         lambda output: output["packs"][0].update(object="s3://other/x"),
         lambda output: output["packs"].clear(),
+        lambda output: rename_pack(output, "a"),
         lambda output: output["entries"][0].update(object="_packs/other"),
         lambda output: output["entries"][1].update(offset=10**9),
         lambda output: output.update(kind="reference"),
