@@ -56,11 +56,12 @@ _ARMS: tuple[tuple[type[Arm], str], ...] = (
     (AnalyticsS3A, WARM),
     (OurAnalyticsS3A, COLD),
 )
+# A design that holds nothing is no other one when it is warm; that of the accelerator is told at full length.
+_NOT_AT_BENCH = {(S3A, WARM), (AnalyticsS3A, WARM)}
 _QUICK = {
     (Transferred, ALWAYS),
     (Shared, COLD),
     (Alluxio, WARM),
-    (NodeCache, COLD),
     (NodeCache, WARM),
     (S3A, COLD),
     (AnalyticsS3A, COLD),
@@ -137,7 +138,7 @@ class SparkQueries(Workload):
 
     @property
     def rounds(self) -> int:
-        return self.scale.pick(full=5, bench=3, quick=1, tiny=1)
+        return self.scale.pick(full=5, bench=2, quick=1, tiny=1)
 
     @property
     def queries(self) -> tuple[Query, ...]:
@@ -147,7 +148,9 @@ class SparkQueries(Workload):
     @property
     def arms(self) -> list[tuple[type[Arm], str]]:
         """The ways, each with its state."""
-        return [arm for arm in _ARMS if self.scale is not Scale.QUICK or arm in _QUICK]
+        if self.scale is Scale.QUICK:
+            return [arm for arm in _ARMS if arm in _QUICK]
+        return [arm for arm in _ARMS if self.scale is not Scale.BENCH or arm not in _NOT_AT_BENCH]
 
     def prepare(self, door: Door) -> None:
         folder = tables(self.scale.pick(full=1.0, bench=0.1, quick=0.05, tiny=0.01))
@@ -160,7 +163,7 @@ class SparkQueries(Workload):
             self.sizes = _sizes(layer, key)
         kinds = list(dict.fromkeys(arm for arm, _ in self.arms))
         memory = self.scale.pick(full="4g", bench="2g", quick="1g", tiny="1g")
-        warm_ups = self.scale.pick(full=5, bench=3, quick=1, tiny=0)
+        warm_ups = self.scale.pick(full=5, bench=2, quick=1, tiny=0)
         self.spark = SparkHere(key, memory, kinds if warm_ups else [], self.queries, warm_ups)
 
     def contenders(self) -> Sequence[Contender]:
