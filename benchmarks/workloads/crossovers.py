@@ -47,9 +47,9 @@ class Crossovers(Workload):
         self.size = scale.pick(full=64 * _MB, bench=16 * _MB, quick=4 * _MB, tiny=128 * _KB)
         self.readers = scale.pick(full=4, bench=4, quick=2, tiny=2)
         self.file = scale.pick(full=_MB, bench=_MB, quick=512 * _KB, tiny=64 * _KB)
-        self.latencies = scale.pick(full=(1, 3, 10, 30, 100, 200), bench=(1, 10, 30, 100), quick=(30, 100), tiny=(1,))
+        self.latencies = scale.pick(full=(1, 3, 10, 30, 100, 200), bench=(1, 10, 30, 100), quick=(30, 100), tiny=(30,))
         self.bandwidths = scale.pick(
-            full=(25, 50, 100, 250, 500, 1000, 2000), bench=(25, 100, 250, 1000), quick=(50, 250), tiny=(1000,)
+            full=(25, 50, 100, 250, 500, 1000, 2000), bench=(25, 100, 250, 1000), quick=(50, 250), tiny=(250,)
         )
         self.counts = scale.pick(full=(1, 2, 4, 16, 64), bench=(1, 4, 16), quick=(1, 8), tiny=(1, 2))
         self.files = scale.pick(

@@ -12,14 +12,19 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datalayer.addresses.keys import TaskKey
 from datalayer.commit import wire
 from datalayer.commit.log import Committed, decode_committed
 from datalayer.commit.manifest import Head, Manifest, encode_head
 from datalayer.errors import VerificationError
 
 if TYPE_CHECKING:
-    from datalayer.addresses.keys import TaskKey
     from datalayer.addresses.location import Location
+
+_REHEARSAL = (
+    b'{"version":"1.0","fenced":[],"manifest":{"version":"1.0","key":"/team/dag/task/run_id-0","attempt":1,"nonce":"","committed":"","producer":{},'
+    b'"inputs":[],"outputs":{"default":{"kind":"files","tier":"cold","files":1,"bytes":1,"entries":[{"name":"part","length":1}]}}}}'
+)
 
 
 class RememberedManifests:
@@ -28,9 +33,13 @@ class RememberedManifests:
     def __init__(self, folder: Path, home: Location) -> None:
         # Two homes may hold the same keys; a root is told by its location.
         self._folder = str(folder / hashlib.sha256(str(home).encode()).hexdigest()[:16])
-        # Now, with the rest of what a process does once: it would be most of the first resolve.
+        # Now, with the rest of what a process does once: decoders that are made, and code that runs for the first time, would be most of the
+        # first resolve.
         for form in (Head, Manifest):
             wire.prepared(form)
+        rehearsed = TaskKey("team", "dag", "task", "run_id-0")
+        self.load(rehearsed, 1)
+        decode_committed(_REHEARSAL, rehearsed, "the rehearsal")
 
     def load(self, key: TaskKey, attempt: int) -> Committed | None:
         """Return a remembered attempt, or None."""
