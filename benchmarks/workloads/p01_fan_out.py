@@ -118,8 +118,8 @@ class FanOutRaw(Workload):
             return ""
         line = self.size / self.limits.total
         return (
-            f"{self.size >> 20} MiB take {line:.2f} s once over the line, and {_READERS * line:.1f} s when each reader fetches them: 12 times as fast "
-            f"leaves {(_READERS / 12 - 1) * line:.2f} s for first bytes and for {_READERS} readers' checksums on {os.cpu_count()} cores, which "
+            f"{self.size >> 20} MiB take {line:.2f} s once over the line, and {_READERS * line:.1f} s when each reader fetches them: 12 times as "
+            f"fast leaves {(_READERS / 12 - 1) * line:.2f} s for first bytes and for {_READERS} readers' checksums on {os.cpu_count()} cores, which "
             f"took {ours.wall.median - line:.2f} s. At 1 GiB, the goal's size, it leaves 1.4 s: measure it at full scale"
         )
 
