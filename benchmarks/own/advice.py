@@ -88,8 +88,8 @@ def advice(found: Sequence[Outcome], *, again: bool) -> list[str]:
     # Whoever reads once is never warm; and a folder serves only where all machines have it.
     known = [one for one in found if (again or one.name != Warmed.name) and one.name != InTheirFolder.name]
     fastest = min(known, key=lambda one: one.seconds)
-    near = [one for one in known if one.seconds <= fastest.seconds * _NEAR]
-    served = min(near, key=lambda one: one.dollars)
+    # Half the time is worth twice the dollars, and no more.
+    served = min(known, key=lambda one: one.seconds * one.dollars)
     cheapest = min(known, key=lambda one: one.dollars)
     poc = next(one for one in found if one.name == Downloaded.name)
     lines = [f"{served.name} would serve them: {_WHY[served.name]}."]
@@ -99,7 +99,10 @@ def advice(found: Sequence[Outcome], *, again: bool) -> list[str]:
             f"{_share(served.bytes_down, poc.bytes_down)} of the bytes, {_share(served.dollars, poc.dollars)} of the dollars."
         )
     if fastest is not served:
-        lines.append(f"{fastest.name} is a little faster and costs more.")
+        lines.append(
+            f"{fastest.name} is the fastest, {served.seconds / fastest.seconds:.1f} times, for {fastest.dollars / served.dollars:.1f} times the dollars: "
+            f"{_WHY[fastest.name]}."
+        )
     if cheapest is not served:
         lines.append(f"{cheapest.name} is the cheapest: {_WHY[cheapest.name]}.")
     theirs = next((one for one in found if one.name == InTheirFolder.name), None)

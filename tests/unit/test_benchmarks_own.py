@@ -141,7 +141,7 @@ def _outcome(name: str, seconds: float, dollars: float) -> Outcome:
     return Outcome(name, seconds, seconds, seconds, 10, 100, 1, dollars, 0, 0)
 
 
-def test_advice_takes_the_cheaper_of_those_that_are_about_as_fast() -> None:
+def test_advice_weighs_seconds_and_dollars() -> None:
     found = [
         _outcome(Downloaded.name, 10, 1),
         _outcome(Reader.name, 1.1, 1),
