@@ -100,8 +100,8 @@ def advice(found: Sequence[Outcome], *, again: bool) -> list[str]:
         )
     if fastest is not served:
         lines.append(
-            f"{fastest.name} is the fastest, {served.seconds / fastest.seconds:.1f} times, for {fastest.dollars / served.dollars:.1f} times the dollars: "
-            f"{_WHY[fastest.name]}."
+            f"{fastest.name} is {served.seconds / fastest.seconds:.1f} times as fast still, for "
+            f"{fastest.dollars / served.dollars:.1f} times the dollars: {_WHY[fastest.name]}."
         )
     if cheapest is not served:
         lines.append(f"{cheapest.name} is the cheapest: {_WHY[cheapest.name]}.")

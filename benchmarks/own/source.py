@@ -126,7 +126,8 @@ class Source:
 
 def _as_far(first_byte: float, connection: float, total: float) -> Limits:
     """Return the limits of an S3 whose other waits stand to its first byte as those of the suite's S3 do."""
-    far = first_byte / STD.first_byte
+    far = float(f"{first_byte / STD.first_byte:.2g}")
+    connection, total = (float(f"{rate:.2g}") for rate in (connection, total))
     waits = ("first_byte", "first_byte_p99", "put", "put_p99", "list", "list_p99")
     return replace(STD, connection=connection, total=total, **{name: getattr(STD, name) * far for name in waits})
 
