@@ -6,7 +6,7 @@ Amazon's analytics accelerator. Goals: in place beats download-then-read in time
 S3A; all results equal, row for row.
 
 One JVM serves all of them in turns, the queries warmed up in it beforehand, so that neither its start nor its compiler is what is compared. A run
-is resolve, open and collect. Cold means: copies dropped, S3A's file system made anew without a connection, pages of EFS's files dropped. Warm means:
+is resolve, open and collect. Cold means: no copies, S3A's file system made anew without a connection, pages of EFS's files dropped. Warm means:
 the same once more, with copies, connections and pages as they are; both hot tiers hold all of the tables then. CPU and memory are the JVM's and
 of the Python that drives it, not of Alluxio's servers; the JVM's garbage is collected before each run, and most of the memory is its heap.
 """
