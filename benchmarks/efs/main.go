@@ -50,8 +50,12 @@ func main() {
 		MaxReadAhead:  largest,
 		DirectMount:   true,
 		DisableXAttrs: true,
-		FsName:        "efs-emulated",
-		Name:          "efs-emulated",
+		// Reads of 1 MiB with their heads are longer than a pipe may be.
+		DisableSplice: true,
+		// Nobody reads what is said after "mounted": whoever went on saying something would wait for ever.
+		Logger: log.New(io.Discard, "", 0),
+		FsName: "efs-emulated",
+		Name:   "efs-emulated",
 		// Otherwise the kernel reads the files beneath by itself, and nothing is slow.
 		DisabledCapabilities: fuse.CAP_PASSTHROUGH,
 	})

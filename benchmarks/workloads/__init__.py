@@ -10,7 +10,7 @@ from benchmarks.workloads.crossovers import Crossovers
 from benchmarks.workloads.p01_fan_out import FanOutRaw, FanOutStd
 from benchmarks.workloads.p02_columns import WideTable
 from benchmarks.workloads.p03_small_files import SmallFiles, TinyFiles
-from benchmarks.workloads.p05_sequential import Sequential
+from benchmarks.workloads.p05_sequential import Sequential, SequentialStd
 from benchmarks.workloads.p06_know import KnowFiles
 from benchmarks.workloads.p07_commit import Commit
 from benchmarks.workloads.p08_chain import ChainRaw, ChainStd
@@ -41,6 +41,7 @@ WORKLOADS: dict[str, type[Workload]] = {
         SmallFiles,
         TinyFiles,
         Sequential,
+        SequentialStd,
         KnowFiles,
         Commit,
         ChainRaw,

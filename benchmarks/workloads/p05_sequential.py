@@ -2,7 +2,7 @@
 
 Ours: the verified stream. Rivals deliver in order and in bounded memory too: obstore's stream, obstore with 4 and 8 ranges of 8 MiB in flight,
 pyarrow's stream, s3fs and boto3. Ours alone verifies. Goal: at least 0.97 times as fast as the best, with at most 0.8 times its CPU seconds.
-Ceiling: 1.0.
+Ceiling: 1.0. ``p5-std`` is the workload before an *emulated* S3; ``p5`` is it on bare loopback, where only processors tell.
 """
 
 from __future__ import annotations
@@ -10,16 +10,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from benchmarks.contender import Contender
+from benchmarks.front import STD
 from benchmarks.origin import Door
 from benchmarks.reading import ArrowStream, Boto3Stream, ObstoreStream, ObstoreWindow, S3fsStream, Stream, publish_large
 from benchmarks.results import Figure, Timing, fastest, paired, speed_against
 from benchmarks.workload import Scale, Workload
 
-_NEAR = "on loopback all of them wait for the server's processor: the order changes from round to round, and the spread is wider than the goal's 3 %"
-_CPU = (
-    "both copy each byte out of the kernel, and ours takes a checksum of all, 0.03 CPU seconds of some 0.4 a GB, where the rival takes none. "
-    "Next step: fewer threads between socket and reader, which obstore does not offer"
+_NEAR = (
+    "on loopback, where one connection carries gigabytes a second, Python's own HTTP client reads from the socket into the reader's bytes, and every "
+    "client in Rust or C++ copies once more. One connection to S3 carries 85 MB/s: see the figure before the emulated one"
 )
+_CPU = (
+    "the same copy, and ours takes a checksum of all, 0.07 CPU seconds a GB, where the rivals take none. Next step: long streams by a client that "
+    "reads into our buffers, which obstore does not"
+)
+_FAR = "the ranges in flight share 250 MB/s; what differs is when the first bytes come"
 
 
 class Sequential(Workload):
@@ -43,6 +48,7 @@ class Sequential(Workload):
     def figures(self, timings: Mapping[str, Timing]) -> list[Figure]:
         ours = timings[Stream.name]
         best = fastest(timings, [rival.name for rival in self._rivals()])
+        emulated = self.limits is not None
         return [
             Figure(
                 name=f"speed against the best ({best.name})",
@@ -50,13 +56,15 @@ class Sequential(Workload):
                 unit="×",
                 at_least=0.97,
                 ceiling="1.0",
-                note=_NEAR,
+                emulated=emulated,
+                note=_FAR if emulated else _NEAR,
             ),
             Figure(
                 name=f"CPU seconds against the same ({best.name})",
                 value=paired(ours, best, lambda mine, theirs: mine.cpu / theirs.cpu),
                 unit="×",
                 at_most=0.8,
+                emulated=emulated,
                 note=_CPU,
             ),
         ]
@@ -67,3 +75,16 @@ class Sequential(Workload):
             return obstore
         more = [kind(self.key, self.size) for kind in (ArrowStream, S3fsStream, Boto3Stream)]
         return [*obstore, ObstoreWindow(self.key, self.size, 4), *more]
+
+
+class SequentialStd(Sequential):
+    """The same, with S3 as far away as it is."""
+
+    name = "p5-std"
+    measures = "4 GiB read in order, in bounded memory, before an emulated S3 (bench: 256 MiB; quick: 64 MiB)"
+    limits = STD
+    counted_apart = False
+
+    def prepare(self, door: Door) -> None:
+        self.size = self.scale.pick(full=4 << 30, bench=256 << 20, quick=64 << 20, tiny=1 << 20)
+        self.key = publish_large(door, "sequential", self.size)
