@@ -65,11 +65,11 @@ class Scan(Contender):
 
     def run(self, sink: Sink) -> None:
         before = _cpu_of_children()
-        self.seen = self.scan()
+        self.found = self.scan()
         self.children_cpu = _cpu_of_children() - before
 
     def check(self, sink: Sink) -> None:
-        sink.take(repr([tuple(row) for row in self.seen]).encode())
+        sink.take(repr([tuple(row) for row in self.found]).encode())
 
     def close(self) -> None:
         if self.started:
