@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _SOURCES = "org.apache.spark.sql.execution.datasources"
-# As Hadoop has it for S3. Spark takes no part in where a block lies, and splits files by a setting of its own.
+# As Hadoop has it for S3. Spark splits files by a setting of its own; but where a store could say on which machine a block lies, as Alluxio can,
+# Spark is not told so here, and does not prefer that machine.
 _BLOCK = 32 << 20
 
 

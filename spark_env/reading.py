@@ -67,7 +67,8 @@ def read(
     Raises:
         NotSupportedError: The format cannot be told, or Spark has no way to the files.
         VerificationError: The folder holds other files than the manifest names, or a reference changed.
-        NotFoundError: Files of the output are gone from the tier.
+        NotFoundError: Files of the output are gone from the tier. Of Parquet files in a short list Spark asks nothing here: that some of them are
+            gone shows, as an error of Spark's own, when it reads them.
         ResolutionError: Spark could not open it; the cause says why.
         TransientStoreError: A copy could not be read, or the server that holds it does not serve. The next attempt reads it from the cold tier.
     """

@@ -134,6 +134,7 @@ class OutputWriter:
         data = bytes(data)
         try:
             if self.packed and len(data) <= SMALL_BYTES:
+                self._begins_in_pack(name)
                 self._packs.add(name, data)
                 return
             info = self._store.put(path, data)
@@ -142,6 +143,9 @@ class OutputWriter:
             self._record(name, crc, info)
         finally:
             self._unfinished.discard(name)
+
+    def _begins_in_pack(self, name: str) -> None:
+        """A file is about to be added to a pack, and has landed only when the pack is closed."""
 
     def write_table(self, table: pyarrow.Table, name: str = "part-0.parquet") -> None:
         """Write an Arrow table as one Parquet file, and note its columns and rows for the manifest."""

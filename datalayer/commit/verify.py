@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datalayer.stores.base import Store
 
 _PARALLEL = 8
-# With this many files at once, what is in memory stays well below 256 MiB.
+# With this many files at once, what is in memory stays well below 256 MiB: streams from S3 share the ranges that they have ahead.
 _CHUNK_BYTES = 2 << 20
 
 
@@ -74,7 +74,9 @@ def verify(layer: DataLayer, resolution: Resolution, *, progress: Callable[[int,
         except (VerificationError, NotFoundError) as error:
             problems.append(Problem("damaged", name, "", f"the list of files: {error}"))
             continue
-        work += [(output, span) for span in spans(files.values())]
+        # Elsewhere each file is streamed by itself, also where some lie in one object.
+        alone = (Span([file], file.offset, file.offset + file.length) for file in files.values())
+        work += [(output, span) for span in (spans(files.values()) if output.packed else alone)]
         count += len(files)
         size += output.output.bytes
         unchecked += sum(entry.checksum is None for entry in files.values())

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 _WORKERS = 16
 _CHUNK_BYTES = 4 << 20
-# Reading a large file ahead and writing it by parts hold this much together, so one of them goes at a time and small ones fill the rest.
-_LARGE_FILE_BYTES = 110 << 20
 _BYTES_IN_FLIGHT = 128 << 20
+# Reading a large file ahead and writing it by parts hold about as much together, so one of them goes at a time, and alone.
+_LARGE_FILE_BYTES = _BYTES_IN_FLIGHT
 # One request copies up to 5 GiB, and takes the longer the larger the object is; above this it goes by parts.
 _COPY_WHOLE = 256 << 20
 _COPY_PART = 64 << 20

@@ -116,6 +116,10 @@ class JournaledOutput(OutputWriter):
         self._records.add(Record(self.name, begun=name))
         return file  # type: ignore[no-any-return]  # for the same reason
 
+    def _begins_in_pack(self, name: str) -> None:
+        # Whoever never closes the pack has lost the file: nothing may be committed without it.
+        self._records.add(Record(self.name, begun=name))
+
     def write_table(self, table: pyarrow.Table, name: str = "part-0.parquet") -> None:
         super().write_table(table, name)
         self.describe()

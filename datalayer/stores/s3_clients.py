@@ -7,6 +7,7 @@ deadline, so that there is time for another try; retries begin only while the ne
 from __future__ import annotations
 
 import os
+import threading
 from datetime import timedelta
 from functools import cache, cached_property
 from pathlib import Path
@@ -65,6 +66,8 @@ class S3Clients:
         self.timeout = min(connection.timeout, connection.deadline / 2)
         self.deadline = connection.deadline
         self._told: Callable[[], None] = lambda: None
+        self._hedges: Hedging | None = None
+        self._lock = threading.Lock()
 
     @property
     def obstore(self) -> ObstoreS3:
@@ -75,18 +78,21 @@ class S3Clients:
     def get(self, key: str, options: Mapping[str, Any] | None = None) -> GetResult:
         """Ask for an object's bytes: the one way of this library to a GET. Where the connection says so, a slow answer is asked for twice."""
         if self.connection.hedge:
-            return self._hedging.get(self.obstore, key, options or {})
+            return self._hedging().get(self.obstore, key, options or {})
         return self.obstore.get(key, options=options)  # type: ignore[arg-type]  # a TypedDict, built up
 
     def tell_hedges(self, told: Callable[[], None]) -> None:
         """Have ``told`` called for each GET that is asked for twice. To be said before the first one."""
         self._told = told
 
-    @cached_property
     def _hedging(self) -> Hedging:
         from datalayer.stores.s3_hedging import Hedging
 
-        return Hedging(self._told)
+        # Several threads may be the first; all must learn from each other's answers.
+        with self._lock:
+            if self._hedges is None:
+                self._hedges = Hedging(self._told)
+            return self._hedges
 
     @cached_property
     def _obstore(self) -> ObstoreS3:

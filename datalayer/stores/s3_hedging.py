@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -108,6 +107,8 @@ class Hedging:
         finally:
             for one in asked:
                 one.cancel()
+                # asyncio would print the failure of one that nobody looked at.
+                one.add_done_callback(_look_at)
 
 
 async def _first_good(asked: Sequence[asyncio.Future[GetResult]]) -> GetResult:
@@ -120,8 +121,20 @@ async def _first_good(asked: Sequence[asyncio.Future[GetResult]]) -> GetResult:
     return asked[0].result()
 
 
-@cache
+def _look_at(one: asyncio.Future[GetResult]) -> None:
+    if not one.cancelled():
+        one.exception()
+
+
+_lock = threading.Lock()
+_loops: list[asyncio.AbstractEventLoop] = []
+
+
 def _loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="datalayer-hedging", daemon=True).start()
-    return loop
+    """Return this process's one loop: what all its threads learn from answers is written by that loop's thread alone."""
+    with _lock:
+        if not _loops:
+            loop = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, name="datalayer-hedging", daemon=True).start()
+            _loops.append(loop)
+        return _loops[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
+import threading
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,6 +37,9 @@ PARALLEL = 8
 """Ranges in flight at once, where one connection is too slow. Three fill the line if all are in time; but bytes go out in order, and others have
 to come while one waits: with S3's spread of first bytes, 8 are some 12 % faster than 4, for 93 MiB instead of 58 (seen, emulated)."""
 RANGE = 8 << 20
+AT_ONCE = PARALLEL + 1
+"""Ranges of a stream in memory at once: one of them is what its reader takes from."""
+_ALL_AT_ONCE = AT_ONCE + 1
 PIECE = 256 << 10
 """Bytes taken from a connection at once. Seen on loopback: a quarter of the CPU goes where they are 8 MiB, into page faults and cache misses."""
 _FIRST_STRETCH = 8 << 20
@@ -48,6 +51,48 @@ _FAST = 300e6
 _FIRST_WINDOW = 512 << 10
 BUFFER = 4 << 20
 _TRIES = 4
+
+
+class _Ranges:
+    """The ranges of all streams of this process. A stream alone has as many as it can use; several share them, so that memory stays bounded."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held = 0
+        self._streams = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no stream, nor a range of one."""
+        return not self._streams and not self._held
+
+    def join(self) -> None:
+        """Begin a stream."""
+        with self._lock:
+            self._streams += 1
+
+    def take(self, own: int) -> bool:
+        """Whether a stream that holds ``own`` ranges may have another; it takes it. The first one it always may: streams wait for no other."""
+        with self._lock:
+            share = min(AT_ONCE, _ALL_AT_ONCE // self._streams)
+            if own and (own >= share or self._held >= _ALL_AT_ONCE):
+                return False
+            self._held += 1
+            return True
+
+    def give(self) -> None:
+        """Give one back."""
+        with self._lock:
+            self._held -= 1
+
+    def leave(self, own: int) -> None:
+        """End a stream that holds ``own`` ranges."""
+        with self._lock:
+            self._streams -= 1
+            self._held -= own
+
+
+_ranges = _Ranges()
 
 
 class _ShortAnswerError(VerificationError):
@@ -163,16 +208,23 @@ class PinnedObject:
             return
         pending: deque[Future[list[bytes]]] = deque()
         starts = iter(range(start, end, RANGE))
+        begin = next(starts, None)
         pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="datalayer-read")
+        own = 0
+        _ranges.join()
         try:
-            for begin in itertools.islice(starts, PARALLEL):
-                pending.append(pool.submit(self._pieces, begin, min(begin + RANGE, end), size))
-            while pending:
-                pieces = pending.popleft().result()
-                for begin in itertools.islice(starts, 1):
+            while True:
+                while begin is not None and _ranges.take(own):
+                    own += 1
                     pending.append(pool.submit(self._pieces, begin, min(begin + RANGE, end), size))
-                yield from pieces
+                    begin = next(starts, None)
+                if not pending:
+                    return
+                yield from pending.popleft().result()
+                _ranges.give()
+                own -= 1
         finally:
+            _ranges.leave(own)
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _pieces(self, start: int, end: int, size: int) -> list[bytes]:

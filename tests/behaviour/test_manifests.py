@@ -13,6 +13,7 @@ from datalayer import Config, DataLayer, ProtocolVersionError, ResolutionError, 
 from datalayer.addresses import layout
 from datalayer.commit.log import open_log
 from datalayer.commit.manifest import digest_of
+from datalayer.commit.verify import verify
 from datalayer.stores.memory import MemoryStore
 
 
@@ -178,7 +179,7 @@ def test_a_newer_minor_version_is_read_and_kept_and_a_newer_major_is_refused(
 
 
 def test_files_that_are_parts_of_a_larger_object_are_read(layer: DataLayer, key: TaskKey) -> None:
-    """Nothing packs yet; the wire form allows it, so a reader must."""
+    """Without a list of packs, as no writer of ours leaves it; the wire form allows it, so a reader must."""
     from datalayer.commit.manifest import Entry
     from datalayer.stores.checksum import checksum_of
 
@@ -195,3 +196,7 @@ def test_files_that_are_parts_of_a_larger_object_are_read(layer: DataLayer, key:
     assert {name: output.read_bytes(name) for name in output.files} == files
     assert {name: output.open(name).read() for name in output.files} == files
     assert dict(output.read_many()) == files
+    layer.data.put(f"{folder}/pack", b"firstsecons")
+    found = {(problem.kind, problem.file) for problem in verify(layer, layer.resolve(key)).problems}
+    assert ("damaged", "c") in found
+    assert ("damaged", "a") not in found

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -99,3 +102,34 @@ def test_a_stretch_that_ends_too_early_is_read_on_from_there(
     monkeypatch.setattr(s3_reading.PinnedObject, "_ask", shorter)
     assert b"".join(store.stream("a")) == DATA
     assert (25 * MIB - 5, END) in ranges(fault_proxy)
+
+
+def test_streams_at_once_share_their_ranges(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_speed(monkeypatch, near=False, fast=True)
+    streams = 8
+    pieces = s3_reading.PinnedObject._pieces
+    lock = threading.Lock()
+    running = most = 0
+
+    def counted(pinned: s3_reading.PinnedObject, start: int, end: int, size: int) -> list[bytes]:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        # Long enough for all that may run at once to do so.
+        time.sleep(0.1)
+        try:
+            return pieces(pinned, start, end, size)
+        finally:
+            with lock:
+                running -= 1
+
+    monkeypatch.setattr(s3_reading.PinnedObject, "_pieces", counted)
+    with ThreadPoolExecutor(streams) as pool:
+        assert all(pool.map(lambda _: b"".join(store.stream("a")) == DATA, range(streams)))
+    assert streams <= most <= s3_reading.AT_ONCE + streams
+    # One that is left before its end gives back what it has.
+    left = store.stream("a")
+    assert [len(next(left)) > 0 for _ in range(8)]
+    left.close()  # type: ignore[attr-defined]  # a generator
+    assert s3_reading._ranges.is_idle

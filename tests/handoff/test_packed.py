@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from datalayer import DataLayer
+from datalayer.errors import NotPublishedError
 from datalayer.handoff.context import InputSpec, OutputSpec, TaskContext
 from datalayer.handoff.job_config import context_from_job_config
 from datalayer.handoff.task import Task
@@ -58,3 +59,37 @@ def test_a_job_config_says_packed(volume: Bench) -> None:
     assert context.outputs == {"days": OutputSpec(packed=True)}
     assert b'"packed": true' in context.encode()
     assert isinstance(volume.layer, DataLayer)
+
+
+BOTH = """
+for alias in one other; do cat "$DATALAYER_IN/$alias/default/empty" "$DATALAYER_IN/$alias/default/in/"*; done > "$DATALAYER_OUT/default/all"
+"""
+
+
+def test_a_packed_input_under_two_aliases_is_in_both_folders(bench: Bench) -> None:
+    with bench.layer.publish(bench.key("extract")) as attempt:
+        for name, data in FILES.items():
+            attempt.output(packed=True).put(name, data)
+    same = str(bench.key("extract"))
+    context = bench.context(inputs={"one": InputSpec(key=same), "other": InputSpec(key=same)})
+    result = bench.run(context, "sh", "-euc", BOTH)
+    assert (result.exit_code, result.report.error) == (0, None)
+    whole = b"".join(data for _, data in sorted(FILES.items()))
+    assert bench.files() == {"all": whole * 2}
+
+
+FORGETFUL = """
+from datalayer import open_task
+
+task = open_task()
+task.output().put("a", b"1")
+"""
+
+
+def test_a_pack_that_is_never_closed_is_not_committed_without_its_files(s3_direct: Bench) -> None:
+    context = s3_direct.context(outputs={"default": OutputSpec(packed=True)})
+    result = s3_direct.run(context, sys.executable, "-c", FORGETFUL)
+    assert result.report.error is not None
+    assert "never closed" in result.report.error.message
+    with pytest.raises(NotPublishedError):
+        s3_direct.layer.resolve(s3_direct.key("job"))

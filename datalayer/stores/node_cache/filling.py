@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from datalayer.stores.node_cache.about import PAGE, PAGES_PER_BLOCK
 from datalayer.stores.node_cache.places import on_disk
+from datalayer.stores.s3_reading import AT_ONCE, RANGE
 
 if TYPE_CHECKING:
     from datalayer.stores.node_cache.entry import Entry
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 
 SHORT = 2 * PAGES_PER_BLOCK
 """Pages of a run that is fetched before it is handed out."""
-AHEAD = (64 << 20) // PAGE
+# More than a store has on the way: what is fetched and not locked, another process would fetch, too.
+_LEAST_AHEAD = (AT_ONCE * RANGE + (8 << 20)) // PAGE
+AHEAD = _LEAST_AHEAD + (24 << 20) // PAGE
 """Pages of a run that are locked ahead of the one that comes next. Whoever wants one behind them fetches it, and need not wait."""
-# A store has up to 40 MiB on the way.
-_LEAST_AHEAD = (40 << 20) // PAGE
-# Groups that wait for their reader: with those on the way, less than 64 MiB.
+# Groups that wait for their reader, beside those on the way.
 _WAITING = 3
 
 
