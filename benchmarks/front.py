@@ -24,8 +24,8 @@ _COUNTS = "/-counts"
 class Limits:
     """How an emulated origin is slower than this machine's loopback. Nothing is limited by default.
 
-    Delays are drawn from sequences that ``seed`` begins, one for each kind of request: the n-th GET after the counts were forgotten waits as long
-    in every run, and for every contender.
+    Delays are drawn from sequences that ``seed`` and the round's number begin, one for each kind of request: the n-th GET of a round waits as long in
+    every run, and for every contender; in the next round it waits another time.
     """
 
     connection: float = 0.0
@@ -130,13 +130,13 @@ class Front:
         """Return what came through since the start, or since it was last forgotten."""
         return self._ask("GET")
 
-    def forget(self) -> None:
-        """Count from nothing, and begin the sequences of delays anew."""
-        self._ask("POST")
+    def forget(self, number: int = 0) -> None:
+        """Count from nothing, and begin the sequences of delays anew: those of a round, by its number."""
+        self._ask("POST", f"?round={number}")
 
-    def _ask(self, method: str) -> Counts:
+    def _ask(self, method: str, query: str = "") -> Counts:
         with contextlib.closing(http.client.HTTPConnection(HOST, self._port, timeout=30)) as connection:
-            connection.request(method, _COUNTS)
+            connection.request(method, _COUNTS + query)
             return msgspec.json.decode(connection.getresponse().read(), type=Counts)
 
 

@@ -55,15 +55,13 @@ def go_on(old: Report, scale: Scale) -> Report:
         ValueError: Its figures do not belong beside new ones: the run came to its end, or scale, code, versions or machine are others now.
     """
     new = begin(scale)
-    # Load differs each time.
-    hardware = [{name: value for name, value in one.machine.items() if name != "load before"} for one in (old, new)]
     other = [
         what
         for what, was, now in (
             ("the scale", old.scale, new.scale),
             ("the code", old.code, new.code),
             ("a version", old.versions, new.versions),
-            ("the machine", *hardware),
+            ("the machine", _hardware(old), _hardware(new)),
         )
         if was != now
     ]
@@ -78,15 +76,26 @@ def again(old: Report, names: Sequence[str], scale: Scale) -> Report:
     """Return a report without the results of some workloads, which are to be measured again; the others keep the name of their code.
 
     Raises:
-        ValueError: The report is of another scale.
+        ValueError: The report is of another scale, of other versions or of another machine.
     """
     new = begin(scale)
     if old.scale != new.scale:
         raise ValueError(f"it holds figures of the scale {old.scale}, not {new.scale}")
+    if old.versions != new.versions or _hardware(old) != _hardware(new):
+        other = "a version" if old.versions != new.versions else "the machine"
+        raise ValueError(f"it holds figures from before {other} changed")
+    # What is measured again is not to be counted twice.
+    old.seconds = max(0.0, old.seconds - sum(result.seconds for result in old.results if result.name in names))
     old.results = [result for result in old.results if result.name not in names]
     old.sittings.append(new.began)
+    old.finished = False
     old.code, old.machine, old.versions, old.origins = new.code, new.machine, new.versions, new.origins
     return old
+
+
+def _hardware(report: Report) -> dict[str, str]:
+    # Load differs each time.
+    return {name: value for name, value in report.machine.items() if name != "load before"}
 
 
 def run(report: Report, names: Sequence[str], scale: Scale, save: Callable[[Report], None], progress: Progress) -> None:

