@@ -10,11 +10,7 @@ import argparse
 import subprocess
 import sys
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
@@ -33,16 +29,13 @@ STAGES: dict[str, tuple[str, ...]] = {
     "contract": (*PYTEST, "tests/contract"),
     "handoff": (*PYTEST, "tests/handoff"),
     "services": (*PYTEST, "tests/services"),
-    "cluster": (*PYTEST, "tests/cluster"),
     "behaviour": (*PYTEST, "tests/behaviour"),
     "integration": (*PYTEST, "tests/integration"),
     "airflow": (*PYTEST, "tests/airflow"),
+    "cluster": (*PYTEST, "tests/cluster"),
     "docker": (*PYTEST, "tests/docker"),
 }
 BUDGET_MINUTES = 75
-# It mostly waits for the kubelet, and so runs beside others, which neither end clusters nor change how this machine forwards.
-ASIDE = "cluster"
-BESIDE = ("behaviour", "integration", "airflow")
 
 
 def main() -> int:
@@ -54,8 +47,11 @@ def main() -> int:
     if unknown := set(options.stage) - STAGES.keys():
         parser.error(f"unknown stage: {', '.join(sorted(unknown))}")
 
+    results: dict[str, str] = {}
     start = time.monotonic()
-    results = _run_all(options.stage or list(STAGES), start + options.budget * 60)
+    for stage in options.stage or STAGES:
+        left = options.budget * 60 - (time.monotonic() - start)
+        results[stage] = _run(stage, left) if left > 0 else "LEFT OUT: the time budget was used up"
     if not options.stage and (strays := _folders_without_stage()):
         results["strays"] = f"FAILED: no stage runs {', '.join(strays)}"
 
@@ -67,44 +63,12 @@ def main() -> int:
     return 1 if any(result.startswith("FAILED") for result in results.values()) else 0
 
 
-def _run_all(stages: list[str], end: float) -> dict[str, str]:
-    results = dict.fromkeys(stages, "")
-    with ThreadPoolExecutor() as pool, TemporaryDirectory() as folder:
-        beside: dict[str, Future[str]] = {}
-
-        def wait() -> None:
-            for stage, result in beside.items():
-                results[stage] = result.result()
-                print(Path(folder, stage).read_text(encoding="utf-8", errors="replace"), end="", flush=True)
-            beside.clear()
-
-        for stage in stages:
-            if stage == ASIDE and len(stages) > 1:
-                print(f"\n===== {stage}: begun; what it prints comes later", flush=True)
-                beside[stage] = pool.submit(_run_aside, stage, end, Path(folder, stage))
-                continue
-            if stage not in BESIDE:
-                wait()
-            results[stage] = _run(stage, end)
-        wait()
-    return results
-
-
-def _run_aside(stage: str, end: float, path: Path) -> str:
-    with path.open("w", encoding="utf-8") as output:
-        return _run(stage, end, output)
-
-
-def _run(stage: str, end: float, output: IO[str] | None = None) -> str:
+def _run(stage: str, seconds: float) -> str:
     command, *arguments = STAGES[stage]
+    print(f"\n===== {stage}: {command} {' '.join(arguments)}", flush=True)
     start = time.monotonic()
-    if start > end:
-        return "LEFT OUT: the time budget was used up"
-    print(f"\n===== {stage}: {command} {' '.join(arguments)}", file=output, flush=True)
-    # What a stage complains of belongs where it prints.
-    run = partial(subprocess.run, stdout=output, stderr=output and subprocess.STDOUT, cwd=ROOT, check=False)
     try:
-        code = run([BIN / command, *arguments], timeout=end - start).returncode
+        code = subprocess.run([BIN / command, *arguments], cwd=ROOT, timeout=seconds, check=False).returncode
     except subprocess.TimeoutExpired:
         # A slow machine is no fault of what is tested; the last lines say loudly what was not.
         return "LEFT OUT: it was still running when the time budget was used up"
