@@ -203,10 +203,12 @@ def _pack_lengths(output: Output, where: str) -> dict[str, int] | None:
     """Return how long each pack of an output is; None where it has none.
 
     Raises:
-        VerificationError: One lies elsewhere than packs do.
+        VerificationError: One lies elsewhere than packs do, or is named twice.
     """
     if output.packs is None:
         return None
+    if len({pack.name for pack in output.packs}) < len(output.packs):
+        raise VerificationError(f"{where} names a pack twice")
     for pack in output.packs:
         try:
             inside = check_file_name(pack.name).startswith(f"{PACKS}/")

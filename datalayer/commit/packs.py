@@ -7,6 +7,7 @@ meet. The manifest lists the packs with their checksums, and says of each small 
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import threading
 from datetime import UTC, datetime
@@ -43,6 +44,7 @@ class Packs:
         self._folder = folder
         self._landed = landed
         self._token = secrets.token_hex(4)
+        self._process = os.getpid()
         self._number = 0
         self._lock = threading.Lock()
         self._writer: StoreWriter | None = None
@@ -57,6 +59,7 @@ class Packs:
             PublishError: A pack could not be written: what was added to it is lost, and so is the attempt.
             StoreError: This one could not be written.
         """
+        self._refuse_after_fork()
         crc = Crc32c()
         crc.update(data)
         with self._lock, self._losing():
@@ -76,18 +79,28 @@ class Packs:
 
     def flush(self) -> None:
         """Close the pack that is being written, so that everything added has landed. Raises as :meth:`add` does."""
+        self._refuse_after_fork()
         with self._lock, self._losing():
             if self._writer is not None:
                 self._close()
 
     def discard(self) -> None:
-        """Drop the pack that is being written, and what was added to it."""
+        """Drop the pack that is being written, and what was added to it. In a forked child it is the parent's, and stays."""
+        if self._process != os.getpid():
+            return
         with self._lock:
             writer, self._writer = self._writer, None
             self._pending = {}
             if writer is not None:
                 self._lost = self._lost or PublishError("the pack was dropped")
                 writer.discard()
+
+    def _refuse_after_fork(self) -> None:
+        # Before the lock, which may have been held at the fork. Parent and child would write one pack under one name.
+        if self._process != os.getpid():
+            raise PublishError(
+                "this process was forked from one that writes a packed output: write it in one process, or leave packed out"
+            )
 
     @property
     def _name(self) -> str:

@@ -11,6 +11,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from datalayer.commit.manifest import REFERENCE
 from datalayer.errors import NotFoundError, NotSupportedError, VerificationError
 from datalayer.resolve.bulk import side_by_side
 from datalayer.resolve.parquet import TAIL, chunk_spans, merged, missing
@@ -109,7 +110,8 @@ class _File:
         """Where the file lies on this machine; None where it does not."""
         self._mapped = False
         self._get: Callable[[int, int], bytes] = partial(output.read_range, entry.name)
-        if not output.packed:
+        # A reference is compared with its pin at each read.
+        if not output.packed and output.output.kind != REFERENCE:
             store, path = output.store_path(entry.name)
             self._get = lambda start, end: store.get_range(path, start, end - start)
             self._mapped = isinstance(store, CommittedView)
@@ -138,6 +140,10 @@ class _File:
         self._check(columns)
         found: list[Span] = []
         for start, end in merged(chunk_spans(self._footer, columns), _GAP):
+            if not 0 <= start <= end <= self._entry.length:
+                raise VerificationError(
+                    f"{self._output.key}, file {self._entry.name!r}: its footer tells of bytes outside of it"
+                )
             found += [(at, min(at + _LONGEST_RANGE, end)) for at in range(start, end, _LONGEST_RANGE)]
         if found:
             # Zeros that take no memory until something is written there.

@@ -424,7 +424,7 @@ class ResolvedOutput:
             return pyarrow.dataset.dataset(names, filesystem=self.filesystem, partition_base_dir=base, **options)
         store = self._served.store
         base = store.filesystem_path(self._served.folder)
-        if options["format"] == "parquet" and options.keys() == {"format"}:
+        if entries and options["format"] == "parquet" and options.keys() == {"format"}:
             from datalayer.resolve.columnar import parquet_dataset
 
             sizes = [(store.filesystem_path(self._path(entry)), entry.length) for entry in entries]

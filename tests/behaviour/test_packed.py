@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -400,3 +401,18 @@ def test_f02_ended_at_every_request_of_a_packed_publish(versitygw: S3Server, key
             seen.append(bool(found))
     # Claim, pack, index and head; a head whose answer was lost counts, and so does a publish without a fault.
     assert seen == [False] * 7 + [True] * 3
+
+
+def test_a_forked_child_cannot_write_into_its_parents_pack(layer: DataLayer, key: TaskKey) -> None:
+    with layer.publish(key) as attempt:
+        output = attempt.output(packed=True)
+        output.put("a", b"1")
+        child = os.fork()
+        if child == 0:
+            try:
+                output.put("b", b"2")
+            except PublishError as error:
+                os._exit(0 if "was forked" in str(error) else 1)
+            os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert dict(layer.resolve(key)["default"].read_many()) == {"a": b"1"}
