@@ -214,7 +214,7 @@ def delivery_pod(
     # As the provider takes it, so that it is the same for all of a cluster's pods.
     from airflow.settings import pod_mutation_hook
 
-    pod_mutation_hook(pod)  # type: ignore[no-untyped-call]
+    pod_mutation_hook(pod)  # type: ignore[no-untyped-call]  # Airflow has no types for it
     return pod
 
 

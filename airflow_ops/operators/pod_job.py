@@ -281,7 +281,7 @@ class PodJob(KubernetesPodOperator):
             if error.retryable:
                 raise
             raise AirflowFailException(str(error)) from error
-        except Exception as error:
+        except Exception as error:  # whatever it is, the pod is let go or left on purpose, and the cause is told
             if self._leaves_pod(error, context):
                 self.log.warning("The pod is not touched by this, and the next try goes on with it: %s", error)
                 raise
@@ -372,7 +372,7 @@ class PodJob(KubernetesPodOperator):
         except ApiException as error:
             if error.status != _UNAUTHORIZED:
                 raise
-            self._refresh_cached_properties()  # type: ignore[no-untyped-call]
+            self._refresh_cached_properties()  # type: ignore[no-untyped-call]  # the provider has no types for it
             return self.pod_manager.read_pod(pod)
 
     def _note_end(self, pod: k8s.V1Pod) -> None:

@@ -34,7 +34,7 @@ def earlier_pods(client: CoreV1Api, namespace: str, selector: str, task: Prepare
 
     Labels are anybody's to set who may make pods in the namespace, so a pod is ours only if it names a claim of this task as the home store has it.
     """
-    listed = generic_api_retry(client.list_namespaced_pod)  # type: ignore[no-untyped-call]
+    listed = generic_api_retry(client.list_namespaced_pod)  # type: ignore[no-untyped-call]  # the provider has no types for it
     found = listed(namespace=namespace, label_selector=selector).items
     ours = [pod for pod in found if _is_ours(pod, task)]
     return sorted(ours, key=lambda pod: pod.metadata.creation_timestamp, reverse=True)

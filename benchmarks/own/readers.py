@@ -40,7 +40,7 @@ class Reader(Cold):
         if self.columns:
             # Not in the first run's time.
             import pyarrow.dataset
-            import pyarrow.parquet  # noqa: F401
+            import pyarrow.parquet  # noqa: F401  # loaded before the clock runs
 
     def begin(self, folder: str) -> None:
         self.layer = self.make_layer(folder)

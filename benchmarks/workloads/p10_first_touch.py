@@ -67,9 +67,9 @@ class FirstTouch(Contender):
 
     def load(self) -> None:
         """Import what the processes need, so that each is ready soon."""
-        import obstore  # noqa: F401
+        import obstore  # noqa: F401  # loaded before the clock runs
 
-        import datalayer.stores.node_cache  # noqa: F401
+        import datalayer.stores.node_cache  # noqa: F401  # loaded before the clock runs
 
     def prepare(self) -> None:
         self.close()
@@ -130,8 +130,8 @@ class FsspecShared(FirstTouch):
     settings = f"filecache over s3fs in one folder for all processes, pool {POOL}; nothing is verified"
 
     def load(self) -> None:
-        import fsspec.implementations.cached  # noqa: F401
-        import s3fs  # noqa: F401
+        import fsspec.implementations.cached  # noqa: F401  # loaded before the clock runs
+        import s3fs  # noqa: F401  # loaded before the clock runs
 
     def reader(self) -> Any:
         from fsspec.implementations.cached import WholeFileCacheFileSystem
