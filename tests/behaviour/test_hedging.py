@@ -130,11 +130,78 @@ def test_patience_learns_first_and_is_bounded_by_the_budget() -> None:
         patience.answered(0.1)
     patience.answered(3.0)
     assert patience.begin() == pytest.approx(0.1)
-    # 32 begun: one and a half hedges are saved.
-    assert [patience.may_hedge(), patience.may_hedge()] == [True, False]
+
+    async def taken(asked: int) -> list[bool]:
+        loop = asyncio.get_running_loop()
+        return [patience.may_hedge(loop.create_future()).done() for _ in range(asked)]
+
+    # 32 begun: one and a quarter are saved.
+    assert asyncio.run(taken(2)) == [True, False]
+    patience._waiting.clear()
     for _ in range(10_000):
         patience.begin()
-    assert sum(patience.may_hedge() for _ in range(100)) == 10
+    assert sum(asyncio.run(taken(100))) == 10
+
+
+def test_no_thousand_reads_have_more_than_fifty_hedges() -> None:
+    async def most() -> int:
+        patience, loop = Patience(), asyncio.get_running_loop()
+        for _ in range(2000):
+            patience.begin()
+        turns: list[asyncio.Future[None]] = []
+        for _ in range(1000):
+            patience.begin()
+            turns.append(patience.may_hedge(loop.create_future()))
+        return sum(turn.done() for turn in turns)
+
+    assert asyncio.run(most()) in (49, 50)
+
+
+def test_who_waits_for_the_budget_gets_what_others_add_to_it_the_latest_first() -> None:
+    async def order() -> list[list[bool]]:
+        patience, loop = Patience(), asyncio.get_running_loop()
+        answers = [loop.create_future() for _ in range(3)]
+        turns = [patience.may_hedge(answer) for answer in answers]
+        # The first one's answer came after all: it takes nothing.
+        answers[0].set_result(None)
+        await asyncio.sleep(0)
+        states = []
+        for _ in range(2):
+            for _ in range(26):
+                patience.begin()
+            states.append([turn.done() and not turn.cancelled() for turn in turns])
+        return states
+
+    assert asyncio.run(order()) == [[False, True, False], [False, True, True]]
+
+
+def test_an_answer_that_stalls_while_the_budget_is_empty_is_asked_again_once_it_has_filled() -> None:
+    async def stalled() -> list[str]:
+        hedging = Hedging(lambda: told.append("hedge"))
+        for _ in range(32):
+            hedging._patience.answered(0.001)
+        answers: list[str] = []
+
+        async def stalls_at_first() -> Any:
+            answers.append("asked")
+            if len(answers) == 1:
+                await asyncio.sleep(60)
+            return "late"
+
+        async def comes() -> Any:
+            return "soon"
+
+        waiting = asyncio.ensure_future(hedging._first(stalls_at_first))
+        await asyncio.sleep(0.05)
+        assert answers == ["asked"]
+        for _ in range(30):
+            await hedging._first(comes)
+        answers.append(str(await asyncio.wait_for(waiting, 5)))
+        return answers
+
+    told: list[str] = []
+    assert asyncio.run(stalled()) == ["asked", "asked", "late"]
+    assert told == ["hedge"]
 
 
 def test_a_service_nearby_is_given_a_moment() -> None:
@@ -201,7 +268,7 @@ def test_nothing_is_printed_of_a_request_that_failed_beside_a_good_one(monkeypat
 
         hedging = Hedging(lambda: None)
         monkeypatch.setattr(hedging._patience, "begin", lambda: 0.001)
-        monkeypatch.setattr(hedging._patience, "may_hedge", lambda: True)
+        hedging._patience._saved = 1.0
         found: Any = await hedging._first(ask)
         answers.clear()
         asked.clear()
