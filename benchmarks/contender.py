@@ -74,6 +74,8 @@ class Contender(ABC):
     The workload then names, in ``marks``, the length of what is delivered, so that its bytes are compared all the same."""
     in_new_process = False
     """Whether each round begins with a fresh process."""
+    warmed_by_preparing = False
+    """Whether ``prepare`` warms up all that ``run`` needs: then no round is run only to warm up."""
     limits: Limits | None = None
     """How slow the origin is made for it, *emulated*; by default not at all."""
     in_children = False

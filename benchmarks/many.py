@@ -110,11 +110,10 @@ class SerialLoop(Many):
 
 
 class ObstoreAsync(Many):
-    """obstore from asyncio; of ``count`` files it reads the first, all unless ``part`` says less."""
+    """obstore from asyncio."""
 
-    def __init__(self, key: TaskKey, count: int, parallel: int = PARALLEL, part: float = 1.0) -> None:
-        super().__init__(key, int(count * part), parallel)
-        self.part = part
+    def __init__(self, key: TaskKey, count: int, parallel: int = PARALLEL) -> None:
+        super().__init__(key, count, parallel)
         self.name = f"obstore asyncio, {parallel} in flight"
         self.settings = f"get_async, semaphore of {parallel}, pool {max(parallel, POOL)}"
 
@@ -158,11 +157,10 @@ class _Threads(Many):
 
 
 class ObstoreThreads(_Threads):
-    """obstore from threads; of ``count`` files it reads the first, all unless ``part`` says less."""
+    """obstore from threads."""
 
-    def __init__(self, key: TaskKey, count: int, parallel: int = PARALLEL, part: float = 1.0) -> None:
-        super().__init__(key, int(count * part), parallel)
-        self.part = part
+    def __init__(self, key: TaskKey, count: int, parallel: int = PARALLEL) -> None:
+        super().__init__(key, count, parallel)
         self.name = f"obstore, {parallel} threads"
         self.settings = f"get from {parallel} threads, pool {max(parallel, POOL)}"
 
@@ -177,7 +175,10 @@ class ArrowThreads(_Threads):
     """pyarrow's S3FileSystem from threads."""
 
     name = "pyarrow threads"
-    settings = f"S3FileSystem, open_input_stream from {PARALLEL} threads, 64 I/O threads"
+
+    def __init__(self, key: TaskKey, count: int, parallel: int = PARALLEL) -> None:
+        super().__init__(key, count, parallel)
+        self.settings = f"S3FileSystem, open_input_stream from {parallel} threads, 64 I/O threads"
 
     def reader(self, door: Door) -> Callable[[str], Any]:
         filesystem, bucket = door.arrow(), door.bucket

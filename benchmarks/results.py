@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -196,6 +196,23 @@ class Report(msgspec.Struct, kw_only=True):
 def same(value: float) -> Spread:
     """Return the spread of a value that was counted, not timed."""
     return Spread(value, value, value)
+
+
+def all_rounds(rounds: Sequence[Timing]) -> Timing:
+    """Return one contender's rounds as one: all samples, and the medians of what was counted in each round.
+
+    Args:
+        rounds: What was seen in each, at least one.
+    """
+    kinds = sorted({kind for one in rounds for kind in one.requests})
+    return msgspec.structs.replace(
+        rounds[-1],
+        samples=[sample for one in rounds for sample in one.samples],
+        requests={kind: statistics.median(one.requests.get(kind, 0.0) for one in rounds) for kind in kinds},
+        bytes_up=statistics.median(one.bytes_up for one in rounds),
+        bytes_down=statistics.median(one.bytes_down for one in rounds),
+        refused=statistics.median(one.refused for one in rounds),
+    )
 
 
 def paired(one: Timing, other: Timing, combine: Callable[[Sample, Sample], float]) -> Spread:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from benchmarks.contender import Contender, Delivered
 from benchmarks.front import Limits
 from benchmarks.origin import Door, Origin
-from benchmarks.results import Figure, Plot, Result, Timing
+from benchmarks.results import Figure, Plot, Result, Timing, all_rounds
 from benchmarks.worker import BenchmarkError, Ran, working
 
 _T = TypeVar("_T")
@@ -121,7 +121,7 @@ def _measure(workload: Workload, origin: Origin, progress: Callable[[str], None]
     contenders = workload.contenders()
     for contender in contenders:
         contender.limits = contender.limits or workload.limits
-    timings: dict[str, Timing] = {}
+    counted: dict[str, list[Timing]] = {contender.name: [] for contender in contenders}
     seen: dict[str, Delivered] = {}
     for number in range(1 if workload.counted_apart else workload.rounds):
         # Begun by another one each time.
@@ -129,10 +129,10 @@ def _measure(workload: Workload, origin: Origin, progress: Callable[[str], None]
             progress(f"counting and checking {contender.name}")
             timing, ran, seen[contender.name] = _count(contender, origin, workload.marks, number, isolated=isolated)
             if not workload.counted_apart:
-                timing.samples = [*(timings[contender.name].samples if number else ()), ran.sample]
-            timings[contender.name] = timing
-        timings = {contender.name: timings[contender.name] for contender in contenders}
+                timing.samples = [ran.sample]
+            counted[contender.name].append(timing)
         _compare(contenders, seen)
+    timings = {name: all_rounds(rounds) for name, rounds in counted.items()}
     if workload.counted_apart:
         _Timer(origin, isolated=isolated, progress=progress).run(contenders, timings, workload.rounds)
     result = Result(name=workload.name, row=workload.row, measures=workload.measures, timings=list(timings.values()))
@@ -197,8 +197,11 @@ class _Timer:
         """Add the samples of some rounds to the timings, after one round that only warms up."""
         with self._open_ones:
             turns = deque((timings[contender.name], self._turn(contender)) for contender in contenders)
+            ready = {contender.name for contender in contenders if contender.warmed_by_preparing}
             for number in range(rounds + 1):
                 for timing, turn in turns:
+                    if not number and timing.name in ready:
+                        continue
                     self._progress(f"{timing.name}, {f'round {number} of {rounds}' if number else 'warming up'}")
                     ran = turn(number)
                     if ran.delivered not in {timing.delivered, 0}:

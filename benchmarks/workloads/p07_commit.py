@@ -29,8 +29,8 @@ from benchmarks.workload import Workload
 from datalayer import RunId, TaskKey
 
 _PARALLEL = 32
+_STAGED_AT_ONCE = 128
 _PART = 1000
-_IN_LOOP = 20
 
 
 def _part(number: int) -> tuple[str, bytes]:
@@ -38,9 +38,10 @@ def _part(number: int) -> tuple[str, bytes]:
 
 
 class _Parts(Contender):
-    """Each run commits a fresh set of parts, which ``prepare`` has written."""
+    """Each run commits a fresh set of parts, which ``prepare`` has written, over the connections that the commit will use."""
 
     group = "commit"
+    warmed_by_preparing = True
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -58,7 +59,7 @@ class _Parts(Contender):
 
         found = sorted(info["path"] for page in obstore.list(self.store, prefix) for info in page)
         # Side by side: before the emulated S3 each of them waits.
-        with ThreadPoolExecutor(_PARALLEL) as pool:
+        with ThreadPoolExecutor(_STAGED_AT_ONCE) as pool:
             for path, data in zip(
                 found, pool.map(lambda path: obstore.get(self.store, path).bytes(), found), strict=True
             ):
@@ -80,7 +81,7 @@ class OurCommit(_Parts):
         self.key = TaskKey("bench", "commit", "parts", RunId(uuid.uuid4().hex))
         self.attempt = self.layer.publish(self.key)
         output = self.attempt.output()
-        with ThreadPoolExecutor(_PARALLEL) as pool:
+        with ThreadPoolExecutor(_STAGED_AT_ONCE) as pool:
             list(pool.map(lambda part: output.put(*part), self.parts))
 
     def run(self, sink: Sink) -> None:
@@ -110,9 +111,8 @@ class Rename(_Parts):
 
         self.final = f"{self.folder}/{next(self.number)}/final"
         self.staging = f"{self.folder}/staging"
-        asyncio.run(
-            _limited(lambda part: obstore.put_async(self.store, f"{self.staging}/{part[0]}", part[1]), self.parts)
-        )
+        put = lambda part: obstore.put_async(self.store, f"{self.staging}/{part[0]}", part[1])  # noqa: E731
+        asyncio.run(_limited(put, self.parts, _STAGED_AT_ONCE))
 
     def run(self, sink: Sink) -> None:
         import obstore
@@ -140,10 +140,10 @@ class LoopAfar(Rename):
     settings = "obstore copy, then delete, for each part"
     limits = STD
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, done: int) -> None:
         super().__init__(count)
-        self.done = min(count, _IN_LOOP)
-        self.part = self.done / count
+        self.done = done
+        self.part = done / count
 
     def open(self, door: Door) -> None:
         super().open(door)
@@ -259,8 +259,8 @@ def _found(pattern: bytes, body: bytes) -> str:
     return match[1].decode()
 
 
-async def _limited(work: Callable[[Any], Awaitable[Any]], items: Iterable[Any]) -> None:
-    turns = asyncio.Semaphore(_PARALLEL)
+async def _limited(work: Callable[[Any], Awaitable[Any]], items: Iterable[Any], at_once: int = _PARALLEL) -> None:
+    turns = asyncio.Semaphore(at_once)
 
     async def one(item: Any) -> None:
         async with turns:
@@ -278,12 +278,14 @@ class Commit(Workload):
 
     @property
     def rounds(self) -> int:
-        return self.scale.pick(full=7, bench=3, quick=2, tiny=1)
+        return self.scale.pick(full=7, bench=3, quick=1, tiny=1)
 
     def contenders(self) -> Sequence[Contender]:
         count = self.scale.pick(full=1000, bench=1000, quick=1000, tiny=5)
-        self.marks = (sum(len(name) + len(data) for name, data in map(_part, range(min(count, _IN_LOOP)))),)
-        return [kind(count) for kind in (OurCommit, Rename, MagicCommit, CommitAfar, RenameAfar, LoopAfar)]
+        looped = self.scale.pick(full=20, bench=20, quick=10, tiny=5)
+        self.marks = (sum(len(name) + len(data) for name, data in map(_part, range(looped))),)
+        kinds = (OurCommit, Rename, MagicCommit, CommitAfar, RenameAfar)
+        return [*(kind(count) for kind in kinds), LoopAfar(count, looped)]
 
     def figures(self, timings: Mapping[str, Timing]) -> list[Figure]:
         ours, rename, magic = (timings[kind.name] for kind in (OurCommit, Rename, MagicCommit))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -163,6 +164,47 @@ def test_work_of_minutes_is_counted_checked_and_timed_at_once(origin: Origin) ->
     assert timing.requests == {"PUT": 1}
     assert (timing.bytes_up, timing.delivered) == (3, 3)
     assert timing.checksum == checksum_of([b"one"])[0]
+
+
+class _PutsMoreEachRound(_Puts):
+    def __init__(self, folder: Path) -> None:
+        super().__init__("a", b"one")
+        # Each round is another process.
+        self.log = folder / "rounds"
+
+    def run(self, sink: Sink) -> None:
+        sink.take(b"one")
+        with self.log.open("a", encoding="ascii") as file:
+            file.write(".")
+        for _ in range((0, 1, 2, 3)[self.log.stat().st_size]):
+            self.store.put("put", b"123")
+
+
+class _ThreeAtOnce(_AtOnce):
+    rounds = 3
+
+
+def test_what_is_counted_in_several_rounds_is_the_median_of_them(origin: Origin, tmp_path: Path) -> None:
+    (timing,) = measure(_ThreeAtOnce(_PutsMoreEachRound(tmp_path)), origin, isolated=False).timings
+    assert len(timing.samples) == 3
+    # The last round's alone would be 3.
+    assert timing.requests == {"PUT": 2}
+    assert timing.bytes_up == 6
+
+
+class _Warm(_Says):
+    warmed_by_preparing = True
+    runs = 0
+
+    def run(self, sink: Sink) -> None:
+        type(self).runs += 1
+        super().run(sink)
+
+
+def test_what_is_warm_once_it_is_prepared_is_not_run_to_warm_up(origin: Origin) -> None:
+    (timing,) = measure(_Work(_Warm("a", b"one")), origin, isolated=False).timings
+    assert len(timing.samples) == _Work().rounds
+    assert _Warm.runs == 1 + _Work().rounds
 
 
 def test_what_children_spend_is_added(origin: Origin) -> None:
