@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import multiprocessing
+import os
 import resource
+import tempfile
 import threading
 import time
 import traceback
@@ -22,6 +24,8 @@ from benchmarks.results import Sample
 
 LIMIT = 900.0
 """Seconds that one step of a contender may take."""
+LAST_WORDS = 4096
+"""Bytes of what a failed contender wrote to its standard error that are shown."""
 
 
 class BenchmarkError(Exception):
@@ -38,9 +42,10 @@ class Ran(msgspec.Struct, frozen=True):
 class Worker:
     """The parent's end: ``prepare()``, ``run()``, ``check()`` in the contender's process."""
 
-    def __init__(self, contender: Contender, pipe: Connection) -> None:
+    def __init__(self, contender: Contender, pipe: Connection, log: Path | None = None) -> None:
         self._contender = contender
         self._pipe = pipe
+        self._log = log
 
     def prepare(self) -> None:
         """Make ready for one run."""
@@ -76,16 +81,24 @@ class Worker:
         """
         try:
             if not self._pipe.poll(LIMIT):
-                raise BenchmarkError(f"{self._contender.name}: {step} took longer than {LIMIT:.0f} s")
+                late = BenchmarkError(f"{self._contender.name}: {step} took longer than {LIMIT:.0f} s")
+                raise self._with_last_words(late)
             answer, failure, trace = self._pipe.recv()
         except (EOFError, ConnectionError) as error:
-            raise BenchmarkError(f"{self._contender.name}: its process died in {step}") from error
+            raise self._with_last_words(
+                BenchmarkError(f"{self._contender.name}: its process died in {step}")
+            ) from error
         if failure:
             failed = BenchmarkError(f"{self._contender.name}: {step} failed: {failure}")
             # For the terminal only: a report is shown to others, and holds no paths of this machine.
             failed.add_note(trace)
-            raise failed
+            raise self._with_last_words(failed)
         return answer
+
+    def _with_last_words(self, failed: BenchmarkError) -> BenchmarkError:
+        if self._log and (words := self._log.read_bytes()[-LAST_WORDS:].decode(errors="replace").strip()):
+            failed.add_note(f"its standard error ends with:\n{words}")
+        return failed
 
 
 @contextlib.contextmanager
@@ -103,20 +116,26 @@ def working(contender: Contender, door: Door, *, isolated: bool = True) -> Itera
     # Spawned, not forked: it must not inherit the parent's threads, nor its memory.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    start = _start_process if isolated and not contender.here else _start_thread
-    end = start(contender, door, theirs)
-    try:
-        worker = Worker(contender, ours)
-        worker.ask("open")
-        yield worker
-    finally:
-        ours.close()
-        end()
+    with tempfile.TemporaryDirectory(prefix="datalayer-bench-log-") as folder:
+        if isolated and not contender.here:
+            log = Path(folder) / "stderr"
+            log.touch()
+            end = _start_process(contender, door, theirs, log)
+        else:
+            log = None
+            end = _start_thread(contender, door, theirs)
+        try:
+            worker = Worker(contender, ours, log)
+            worker.ask("open")
+            yield worker
+        finally:
+            ours.close()
+            end()
 
 
-def _start_process(contender: Contender, door: Door, pipe: Connection) -> Callable[[], None]:
+def _start_process(contender: Contender, door: Door, pipe: Connection, log: Path) -> Callable[[], None]:
     process = multiprocessing.get_context("spawn").Process(
-        target=_serve, args=(contender, door, pipe), name=contender.name, daemon=not contender.in_children
+        target=_serve_apart, args=(contender, door, pipe, log), name=contender.name, daemon=not contender.in_children
     )
     process.start()
     pipe.close()
@@ -138,6 +157,13 @@ def _start_thread(contender: Contender, door: Door, pipe: Connection) -> Callabl
     thread = threading.Thread(target=serve, name=contender.name, daemon=True)
     thread.start()
     return thread.join
+
+
+def _serve_apart(contender: Contender, door: Door, pipe: Connection, log: Path) -> None:
+    # What a JVM and its like say there would run across the progress shown; it is shown where the contender fails.
+    with log.open("ab", buffering=0) as stderr:
+        os.dup2(stderr.fileno(), 2)
+    _serve(contender, door, pipe)
 
 
 def _serve(contender: Contender, door: Door, pipe: Connection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -141,6 +142,24 @@ def test_a_contender_works_in_a_process_of_its_own(origin: Origin) -> None:
     assert ran.sample.peak is not None
     assert ran.sample.idle is not None
     assert 0 < ran.sample.idle <= ran.sample.peak
+
+
+class _Dies(_Says):
+    def run(self, sink: Sink) -> None:
+        os.write(2, b"the heap is full\n")
+        os._exit(3)
+
+
+def test_the_last_words_of_a_contender_that_dies_are_told_and_not_before(
+    origin: Origin, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        pytest.raises(BenchmarkError, match="a: its process died in run") as died,
+        working(_Dies("a", b""), origin.door) as worker,
+    ):
+        worker.run()
+    assert "the heap is full" in "".join(died.value.__notes__)
+    assert "the heap is full" not in capfd.readouterr().err
 
 
 class _Puts(_Says):
