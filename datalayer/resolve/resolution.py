@@ -518,7 +518,7 @@ class ResolvedOutput:
 
     def _chunks(self, entry: Entry, chunk_size: int) -> Iterator[bytes]:
         if not self._is_packed(entry):
-            yield from self._served.store.stream(self._path(entry), chunk_size=chunk_size)
+            yield from self._served.store.stream_sized(self._path(entry), entry.length, chunk_size=chunk_size)
             return
         with self.open(entry.name) as file:
             while chunk := file.read(chunk_size):

@@ -191,6 +191,15 @@ class Store(ABC):
             VerificationError: The bytes end before the object's size.
         """
 
+    def stream_sized(self, path: str, size: int, *, chunk_size: int = 8 << 20) -> Iterator[bytes]:  # noqa: ARG002  # for stores that are far
+        """Yield the same of an object that should have ``size`` bytes: a store may begin with all of it at once, where it need not ask for that.
+
+        Raises:
+            NotFoundError: There is none.
+            VerificationError: As for :meth:`stream`. One of another size may also come as it is.
+        """
+        return self.stream(path, chunk_size=chunk_size)
+
     # Writing ------------------------------------------------------------------------------------------------------------------------
 
     @abstractmethod

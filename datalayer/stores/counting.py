@@ -125,6 +125,12 @@ class CountingStore(WrappingStore):
             self.count("get", calls=0, read=len(chunk))
             yield chunk
 
+    def stream_sized(self, path: str, size: int, *, chunk_size: int = 8 << 20) -> Iterator[bytes]:
+        self.count("get")
+        for chunk in self.inner.stream_sized(path, size, chunk_size=chunk_size):
+            self.count("get", calls=0, read=len(chunk))
+            yield chunk
+
     def stream_range(self, path: str, start: int, end: int, *, piece: int = 8 << 20) -> Iterator[bytes]:
         self.count("get")
         for chunk in self.inner.stream_range(path, start, end, piece=piece):

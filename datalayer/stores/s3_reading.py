@@ -99,48 +99,19 @@ class _ShortAnswerError(VerificationError):
     """The service's answer ended well and too early; it may be whole the next time."""
 
 
-class PinnedObject:
-    """One version of an object: every read is of that version and has the length that was asked for.
+class _Ranged:
+    """An object whose bytes are read by ranges; how one is asked for, the subclasses say."""
 
-    Args:
-        clients: The clients to read with.
-        key: The object's whole key in the bucket.
-        info_path: Its path in the store.
-        location: For errors.
-        tier: For errors.
-        first: How many bytes to read with the first request, which also tells size and version.
-        at: From which byte on.
+    first = b""
+    """What is known of it already, from :attr:`_at` on."""
+    _at = 0
+    _near = False
 
-    Raises:
-        NotFoundError: There is no such object.
-        VerificationError: It ends before ``at``.
-    """
-
-    def __init__(
-        self, clients: S3Clients, key: str, info_path: str, location: Location, tier: Tier, first: int, at: int = 0
-    ) -> None:
+    def __init__(self, clients: S3Clients, key: str, location: Location, tier: Tier) -> None:
         self._clients = clients
         self._key = key
         self._location = location
         self._tier = tier
-        self._near = False
-        self._at = at
-        self.info, self.first = self._again(lambda: self._begin(info_path, first))
-
-    def read(self, start: int, length: int) -> bytes:
-        """Return exactly ``length`` bytes from ``start``.
-
-        Raises:
-            VerificationError: The object ends before, or was replaced meanwhile.
-        """
-        end = start + length
-        if end > self.info.size:
-            raise VerificationError(
-                f"{self._location} ends at byte {self.info.size}, before byte {end} that was asked for"
-            )
-        if self._at <= start and end <= self._at + len(self.first):
-            return self.first[start - self._at : end - self._at]
-        return b"".join(self._pieces(start, end, PIECE)) if length else b""
 
     def chunks(self, start: int, end: int, size: int = PIECE) -> Iterator[bytes]:
         """Yield the bytes from ``start`` to ``end`` in order, in pieces of at most about ``size``."""
@@ -247,6 +218,52 @@ class PinnedObject:
             view[at : at + len(piece)] = piece
             at += len(piece)
 
+    def _ask(self, start: int, end: int) -> GetResult:
+        raise NotImplementedError
+
+    def _again(self, read: Callable[[], _T]) -> _T:
+        return reading_again(read, self._clients.deadline, self._location, self._tier)
+
+
+class PinnedObject(_Ranged):
+    """One version of an object: every read is of that version and has the length that was asked for.
+
+    Args:
+        clients: The clients to read with.
+        key: The object's whole key in the bucket.
+        info_path: Its path in the store.
+        location: For errors.
+        tier: For errors.
+        first: How many bytes to read with the first request, which also tells size and version.
+        at: From which byte on.
+
+    Raises:
+        NotFoundError: There is no such object.
+        VerificationError: It ends before ``at``.
+    """
+
+    def __init__(
+        self, clients: S3Clients, key: str, info_path: str, location: Location, tier: Tier, first: int, at: int = 0
+    ) -> None:
+        super().__init__(clients, key, location, tier)
+        self._at = at
+        self.info, self.first = self._again(lambda: self._begin(info_path, first))
+
+    def read(self, start: int, length: int) -> bytes:
+        """Return exactly ``length`` bytes from ``start``.
+
+        Raises:
+            VerificationError: The object ends before, or was replaced meanwhile.
+        """
+        end = start + length
+        if end > self.info.size:
+            raise VerificationError(
+                f"{self._location} ends at byte {self.info.size}, before byte {end} that was asked for"
+            )
+        if self._at <= start and end <= self._at + len(self.first):
+            return self.first[start - self._at : end - self._at]
+        return b"".join(self._pieces(start, end, PIECE)) if length else b""
+
     def _begin(self, path: str, first: int) -> tuple[ObjectInfo, bytes]:
         try:
             clock = time.perf_counter()
@@ -265,8 +282,38 @@ class PinnedObject:
     def _ask(self, start: int, end: int) -> GetResult:
         return self._clients.get(self._key, {"range": (start, end), "if_match": self.info.version})
 
-    def _again(self, read: Callable[[], _T]) -> _T:
-        return reading_again(read, self._clients.deadline, self._location, self._tier)
+
+class UnseenObject(_Ranged):
+    """An object of which nothing is known when it is read: all ranges are asked for at once, where a first request alone would be a wait of its own.
+
+    The answer that comes first says which version is read; others must be of the same.
+
+    Args:
+        clients: The clients to read with.
+        key: The object's whole key in the bucket.
+        location: For errors.
+        tier: For errors.
+        size: The size it must have, where that is known.
+    """
+
+    def __init__(self, clients: S3Clients, key: str, location: Location, tier: Tier, size: int | None = None) -> None:
+        super().__init__(clients, key, location, tier)
+        self._size = size
+        self._version: str | None = None
+        self._lock = threading.Lock()
+
+    def _ask(self, start: int, end: int) -> GetResult:
+        answer = self._clients.get(self._key, {"range": (start, end)})
+        meta = answer.meta
+        size, version = meta["size"], meta["e_tag"] or ""
+        with self._lock:
+            if self._version is None:
+                self._version = version
+        if version != self._version:
+            raise VerificationError(f"{self._location} was replaced while it was being read")
+        if size < end or size != (self._size or size):
+            raise VerificationError(f"{self._location} has {size} bytes, which are not those that were asked for")
+        return answer
 
 
 def reading_again(read: Callable[[], _T], deadline: float, location: Location, tier: Tier) -> _T:
