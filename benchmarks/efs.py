@@ -40,6 +40,13 @@ EFS = Efs()
 """Amazon EFS as one client sees it."""
 
 
+def why_not() -> str:
+    """Return why no emulated EFS can be mounted on this machine, or nothing if one can."""
+    if os.access(_FUSE, os.R_OK | os.W_OK):
+        return ""
+    return f"the emulated EFS needs {_FUSE}, which this machine or container does not give: run with --device {_FUSE}"
+
+
 @contextlib.contextmanager
 def running_efs(profile: Efs = EFS) -> Iterator[Path]:
     """A folder that is as slow as the profile says, empty, and gone at the end.
@@ -49,10 +56,8 @@ def running_efs(profile: Efs = EFS) -> Iterator[Path]:
     Raises:
         RuntimeError: This machine cannot mount a FUSE file system, has no Go toolchain, or the program failed.
     """
-    if not os.access(_FUSE, os.R_OK | os.W_OK):
-        raise RuntimeError(
-            f"the emulated EFS needs {_FUSE}, which this machine or container does not give: run with --device {_FUSE}"
-        )
+    if reason := why_not():
+        raise RuntimeError(reason)
     program = built("efs", _SOURCES)
     with (
         tempfile.TemporaryDirectory(prefix="efs-", dir=memory_folder()) as files,

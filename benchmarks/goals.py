@@ -115,32 +115,34 @@ GOALS: dict[str, Goal] = {
 }
 
 _SECONDS = {
-    "P1": (10, 80),
-    "P2": (10, 70),
-    "P3": (10, 90),
-    "P4": (8, 60),
-    "P5": (5, 40),
-    "P6": (8, 60),
-    "P7": (5, 40),
-    "P8": (12, 140),
-    "P9": (8, 60),
-    "P10": (8, 40),
-    "P11": (6, 30),
-    "P12": (5, 20),
-    "P13": (6, 40),
+    "P1": (14, 115),
+    "P2": (15, 95),
+    "P3": (10, 55),
+    "P4": (12, 65),
+    "p5": (6, 20),
+    "p5-std": (5, 65),
+    "P6": (11, 60),
+    "P7": (20, 55),
+    "P8": (17, 235),
+    "P9": (5, 70),
+    "P10": (7, 25),
+    "P11": (8, 15),
+    "P12": (7, 12),
+    "P13": (5, 12),
     "P14": (40, 280),
-    "P15": (8, 60),
-    "P16": (5, 40),
-    "P17": (10, 60),
-    "crossovers": (15, 120),
-    "scale": (15, 60),
-    "anchors": (8, 30),
+    "P15": (10, 50),
+    "P16": (3, 25),
+    "P17": (4, 10),
+    "crossovers": (16, 80),
+    "scale": (9, 45),
+    "anchors": (7, 20),
 }
+"""Seconds at ``quick`` and at ``bench``, by row, or by workload where a row has several."""
 BUDGETS = {"quick": 4 * 60.0, "bench": 25 * 60.0}
 """Seconds that a whole run of a scale may take."""
 
 
 def seconds_for(name: str, row: str, scale: str) -> float:
     """Return how long a workload may take: for the largest scale, a guess."""
-    quick, bench = _SECONDS.get(row) or _SECONDS.get(name) or (10, 60)
+    quick, bench = _SECONDS.get(name) or _SECONDS.get(row) or (10, 60)
     return {"tiny": 3.0, "quick": quick, "bench": bench}.get(scale, bench * 8.0)

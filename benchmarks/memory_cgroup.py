@@ -59,15 +59,6 @@ class MemoryCgroup:
         """Remove the group; nobody may be in it."""
         self._folder.rmdir()
 
-    @property
-    def peak(self) -> int | None:
-        """The most bytes that were held at once, page cache included; None where the kernel does not tell."""
-        try:
-            text = (self._folder / ("memory.peak" if self._unified else "memory.max_usage_in_bytes")).read_text("ascii")
-        except OSError:
-            return None
-        return int(text)
-
     def _write(self, file: str, value: int) -> None:
         (self._folder / file).write_text(str(value), encoding="ascii")
 
@@ -79,12 +70,12 @@ class MemoryCgroup:
         return self._parent
 
 
-def why_not() -> str | None:
-    """Return why no such group can be made here; None if one can."""
+def why_not() -> str:
+    """Return why no such group can be made here, or nothing if one can."""
     group = MemoryCgroup(f"datalayer-bench-try-{os.getpid()}", 1 << 30)
     try:
         group.make()
     except OSError as error:
-        return f"no memory cgroup can be made here ({error.strerror})"
+        return f"no memory cgroup can be made here ({error.strerror}): run it as root, where cgroups can be written"
     group.remove()
-    return None
+    return ""

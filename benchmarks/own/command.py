@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import efs
 from benchmarks.prices import Prices, prices
 from datalayer import ConfigError, DataLayerError
 
@@ -143,7 +143,7 @@ def _run(
             readers=readers,
             columns=columns,
             rounds=rounds,
-            efs=os.access("/dev/fuse", os.R_OK | os.W_OK),
+            efs=not efs.why_not(),
         )
         with running_origins() as origins, origins.new() as origin:
             try:

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks import efs
 from benchmarks.contender import Contender, Sink
 from benchmarks.efs import EFS
 from benchmarks.front import STD, Limits
@@ -188,7 +189,7 @@ class Anchors(Workload):
     counted_apart = False
 
     def why_not_here(self) -> str:
-        return "" if Path("/dev/fuse").exists() else "no /dev/fuse for the emulated EFS"
+        return efs.why_not()
 
     @property
     def rounds(self) -> int:

@@ -10,7 +10,6 @@ point is the POC's download the fastest.
 from __future__ import annotations
 
 import math
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks import efs
 from benchmarks.contender import Contender
 from benchmarks.front import STD
 from benchmarks.origin import Door, some_bytes
@@ -43,7 +43,7 @@ class Crossovers(Workload):
     def __init__(self, scale: Scale) -> None:
         super().__init__(scale)
         # Without a volume the others are still worth a look.
-        self.efs = os.access("/dev/fuse", os.R_OK | os.W_OK)
+        self.efs = not efs.why_not()
         self.size = scale.pick(full=64 * _MB, bench=16 * _MB, quick=4 * _MB, tiny=128 * _KB)
         self.readers = scale.pick(full=4, bench=4, quick=2, tiny=2)
         self.file = scale.pick(full=_MB, bench=_MB, quick=512 * _KB, tiny=64 * _KB)

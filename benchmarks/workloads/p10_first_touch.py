@@ -11,6 +11,7 @@ import multiprocessing
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +24,7 @@ from benchmarks.front import STD
 from benchmarks.origin import POOL, Door
 from benchmarks.reading import RUN
 from benchmarks.results import Figure, Timing, same
+from benchmarks.worker import BenchmarkError
 from benchmarks.workload import Scale, Workload
 from datalayer import TaskKey
 
@@ -63,6 +65,7 @@ class FirstTouch(Contender):
     def open(self, door: Door) -> None:
         self.door = door
         self.folder: Path | None = None
+        self.running: list[Any] = []
         self.load()
 
     def load(self) -> None:
@@ -110,14 +113,20 @@ class FirstTouch(Contender):
 
     def run(self, sink: Sink) -> None:
         self.gate.wait(_SECONDS)
+        deadline = time.monotonic() + _SECONDS
         for one in self.running:
-            one.join()
+            one.join(max(0.0, deadline - time.monotonic()))
+        if hung := sum(one.is_alive() for one in self.running):
+            raise BenchmarkError(f"{hung} of {self.processes} readers still read after {_SECONDS} s")
 
     def check(self, sink: Sink) -> None:
         files = sorted(self.results.iterdir())
         sink.take(f"{len(files)} processes".encode())
 
     def close(self) -> None:
+        for one in self.running if self.isolated else ():
+            if one.is_alive():
+                one.kill()
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = None

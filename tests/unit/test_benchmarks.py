@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,14 +18,17 @@ from rich.console import Console
 from benchmarks.contender import Contender, Sink
 from benchmarks.copies import Direct
 from benchmarks.fanout import FanOut
+from benchmarks.goals import BUDGETS, seconds_for
 from benchmarks.origin import Door, Origin
 from benchmarks.reading import publish_large
 from benchmarks.report import show
 from benchmarks.report.page import page
 from benchmarks.results import Figure, Report, Result, Sample, Spread, Timing, speed_against, to_json
+from benchmarks.running import chosen
 from benchmarks.worker import BenchmarkError, working
 from benchmarks.workload import Scale, Workload, measure
 from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads.p10_first_touch import FirstTouch
 from datalayer.stores.checksum import checksum_of
 from tests.services.s3server import S3Server
 
@@ -261,3 +265,37 @@ def test_the_report_shows_goals_and_ceilings() -> None:
     show(Report(began="now", scale="full", machine={}, versions={}, results=[result]), console)
     text = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
     assert all(part in text for part in ("speed (emulated)", "0.9 ×", "0.8–1", "≥ 0.95", "no", "1.0"))
+
+
+def test_without_fuse_the_chain_leaves_out_efs_and_says_so(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("benchmarks.efs._FUSE", tmp_path / "none")
+    result = measure(WORKLOADS["p8-std"](Scale.TINY), origin, isolated=False)
+    assert "shared-fs, EFS" not in [timing.name for timing in result.timings]
+    (said,) = [figure for figure in result.figures if "could not run" in figure.name]
+    assert "shared-fs, EFS" in said.name
+    assert "run with --device" in said.note
+
+
+def test_without_a_memory_cgroup_the_bounded_scan_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.memory_cgroup._ROOT", Path("/none"))
+    assert "no memory cgroup can be made here" in WORKLOADS["p9"](Scale.QUICK).why_not_here()
+
+
+def test_readers_that_hang_fail_the_workload(origin: Origin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Hangs(FirstTouch):
+        def touch(self, number: int) -> None:
+            self.ready.wait()
+            self.gate.wait()
+            time.sleep(1)
+
+    monkeypatch.setattr("benchmarks.workloads.p10_first_touch._SECONDS", 0.1)
+    with pytest.raises(BenchmarkError, match=r"2 of 2 readers still read after 0\.1 s"):
+        measure(_Work(Hangs(1, 2, tmp_path, isolated=False)), origin, isolated=False)
+
+
+@pytest.mark.parametrize("scale", [Scale.QUICK, Scale.BENCH])
+def test_what_the_workloads_of_a_scale_may_take_fits_its_budget(scale: Scale) -> None:
+    kinds = [WORKLOADS[name] for name in chosen([], scale)]
+    assert sum(seconds_for(kind.name, kind.row, scale.value) for kind in kinds) <= BUDGETS[scale.value]
