@@ -58,13 +58,13 @@ def running_efs(profile: Efs = EFS) -> Iterator[Path]:
     """
     if reason := why_not():
         raise RuntimeError(reason)
-    program = built("efs", _SOURCES)
+    file = program()
     with (
         tempfile.TemporaryDirectory(prefix="efs-", dir=memory_folder()) as files,
         tempfile.TemporaryDirectory() as seen,
     ):
         command: list[str | Path] = [
-            *(program, f"-folder={files}", f"-mount={seen}"),
+            *(file, f"-folder={files}", f"-mount={seen}"),
             *(f"-read={profile.read}s", f"-write={profile.write}s", f"-total={profile.total}"),
         ]
         # It ends with its standard input: whatever becomes of this process, no mount is left behind.
@@ -94,6 +94,15 @@ def _end(process: subprocess.Popen[str], seen: str) -> None:
     for pipe in (process.stdin, process.stdout):
         if pipe:
             pipe.close()
+
+
+def program() -> Path:
+    """Return the program that mounts it, built the first time.
+
+    Raises:
+        RuntimeError: There is no Go toolchain, or the build failed.
+    """
+    return built("efs", _SOURCES)
 
 
 def memory_folder() -> Path | None:

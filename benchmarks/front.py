@@ -147,14 +147,23 @@ def running_front(upstream: str, limits: Limits | None = None) -> Iterator[Front
     Raises:
         RuntimeError: There is no Go toolchain, or the program could not be built or started.
     """
-    program = built("front", _SOURCES)
+    file = program()
     told = msgspec.json.encode(limits or RAW).decode()
 
     def command(port: int) -> list[str | Path]:
-        return [program, f"-address={HOST}:{port}", f"-upstream={upstream}", f"-limits={told}"]
+        return [file, f"-address={HOST}:{port}", f"-upstream={upstream}", f"-limits={told}"]
 
     with ServerProcess(command, lambda port: bool(Front(port).counts())) as server:
         yield Front(server.port)
+
+
+def program() -> Path:
+    """Return the front's program, built the first time.
+
+    Raises:
+        RuntimeError: There is no Go toolchain, or the build failed.
+    """
+    return built("front", _SOURCES)
 
 
 def built(name: str, sources: Path) -> Path:

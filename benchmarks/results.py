@@ -174,6 +174,8 @@ class Report(msgspec.Struct, kw_only=True):
     results: list[Result] = []
     seconds: float = 0.0
     """How long the run took, all its sittings together."""
+    prepared: float = 0.0
+    """Seconds before that in which programs, jars and tables were fetched or built that the cache lacked."""
     sittings: list[str] = []
     """When it was begun, and begun again after an interruption."""
     finished: bool = False

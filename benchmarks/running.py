@@ -13,6 +13,7 @@ import msgspec
 from benchmarks import efs, front
 from benchmarks.goals import seconds_for
 from benchmarks.machine import machine, versions
+from benchmarks.needs import make_all
 from benchmarks.origin import Origins, running_origins
 from benchmarks.progress import Progress
 from benchmarks.results import Report, Result, to_json
@@ -110,6 +111,11 @@ def run(report: Report, names: Sequence[str], scale: Scale, save: Callable[[Repo
     """
     have = {result.name for result in report.results}
     left = [name for name in names if name not in have]
+    if left:
+        workloads = [workload for name in left if not (workload := WORKLOADS[name](scale)).why_not_here()]
+        seconds = make_all([workload.needs() for workload in workloads], lambda text: progress.note(text, "red"))
+        progress.note(f"prepare: {seconds:.0f} s, in no workload's time: what is fetched or built once")
+        report.prepared += seconds
     before = report.seconds
     began = time.monotonic()
     with progress.over({name: seconds_for(name, WORKLOADS[name].row, scale.value) for name in left}):

@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from benchmarks.needs import accelerator
 from benchmarks.origin import Door
-from benchmarks.spark_arms import AnalyticsS3A, Arm, Shared
+from benchmarks.spark_arms import Arm, NodeCache, Shared
 from benchmarks.tpch import QUERIES
-from spark_env.jars import fetched
 from spark_env.session import class_path, session
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-ANALYTICS = "1.2.1"
-"""The release of Amazon's analytics accelerator that Hadoop 3.4.2 names in its build."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,7 @@ class SparkRoom:
     """
 
     def __init__(self, door: Door, key: str, memory: str) -> None:
+        self._volume = door.efs is not None
         # Spawned, not forked: it must not inherit this process's threads.
         self._process = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
         self._process.submit(_open, door, key, memory).result()
@@ -54,16 +52,17 @@ class SparkRoom:
 
         Args:
             arms: Each runs the first query once.
-            queries: Each is also run on the volume.
+            queries: Each is also run on the volume; without one, on copies.
             times: How often.
         """
         for arm in arms:
             self.prepare(arm, queries[0], warm=False)
             self.run()
+        # The nearest, so that it is not the waiting that takes the time.
+        nearest = Shared if self._volume else NodeCache
         for query in queries:
             for _ in range(times):
-                # The nearest, so that it is not the waiting that takes the time.
-                self.prepare(Shared, query, warm=True)
+                self.prepare(nearest, query, warm=True)
                 self.run()
 
     def prepare(self, arm: type[Arm], query: str, *, warm: bool) -> None:
@@ -135,7 +134,7 @@ def _close() -> None:
 
 
 def _spark(door: Door, memory: str) -> SparkSession:
-    path = [*class_path(from_alluxio=True), f"{_accelerator()}/*"]
+    path = [*class_path(from_alluxio=True), f"{accelerator()}/*"]
     return session(
         door.alluxio_layer(),
         **{
@@ -147,16 +146,6 @@ def _spark(door: Door, memory: str) -> SparkSession:
             "spark.sql.session.timeZone": "UTC",
         },
     )
-
-
-def _accelerator() -> Path:
-    name = "analyticsaccelerator-s3"
-    project = (
-        "<project><modelVersion>4.0.0</modelVersion><groupId>datalayer</groupId><artifactId>accelerator</artifactId>"
-        f"<version>{ANALYTICS}</version><packaging>pom</packaging></project>\n"
-    )
-    copy = ["copy", f"-Dartifact=software.amazon.s3.analyticsaccelerator:{name}:{ANALYTICS}"]
-    return fetched("jars", project, copy, f"the jar of {AnalyticsS3A.name}")
 
 
 def _cpu(pid: int) -> float:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from benchmarks.contender import Contender, Delivered
 from benchmarks.front import Limits
+from benchmarks.needs import ALLUXIO, EFS, ORIGIN, Needs
 from benchmarks.origin import Door, Origin
 from benchmarks.results import Figure, Plot, Result, Timing, all_rounds
 from benchmarks.worker import BenchmarkError, Ran, working
@@ -65,6 +66,10 @@ class Workload(ABC):
     def why_not_here(self) -> str:
         """Return why this machine cannot run it, such as that it has no cluster; by default it can."""
         return ""
+
+    def needs(self) -> Needs:
+        """Return what is to be in the cache before it is timed; by default the programs and jars that its servers are."""
+        return {**ORIGIN, **(ALLUXIO if self.alluxio else {}), **(EFS if self.efs else {})}
 
     @property
     def rounds(self) -> int:

@@ -1,4 +1,4 @@
-"""Build or fetch, once per version, what is no Python package: Spark's jars, and the servers, clusters and images of the tests.
+"""Build or fetch, once per version, what is no Python package: Spark's jars, the servers, clusters and images of the tests, and the benchmarks' own.
 
 Names what is missing on this machine, with the Debian package that has it; installs Debian's packages for Docker, Kubernetes and FUSE
 where we are root, and says so. With nothing to do it takes no time.
@@ -44,6 +44,19 @@ def images() -> str:
     return ", ".join(image.tag for image in IMAGES.values())
 
 
+def benchmarks() -> str:
+    """What the benchmarks of the two smaller scales fetch or build, by name; their other needs are told when they run."""
+    # Not needed where only some other thing is prepared, and it loads every workload.
+    from benchmarks.needs import make_all
+    from benchmarks.workload import Scale
+    from benchmarks.workloads import WORKLOADS
+
+    workloads = [kind(scale) for scale in (Scale.QUICK, Scale.BENCH) for kind in WORKLOADS.values()]
+    needs = [workload.needs() for workload in workloads if not workload.only_full and not workload.why_not_here()]
+    make_all(needs, lambda text: print(text, file=sys.stderr, flush=True))
+    return ", ".join(dict.fromkeys(name for one in needs for name in one))
+
+
 THINGS = {
     "jars": jars_dir,
     "versitygw": versitygw_binary,
@@ -53,6 +66,7 @@ THINGS = {
     "postgres": postgres_programs,
     "kubernetes": kubernetes,
     "images": images,
+    "benchmarks": benchmarks,
 }
 
 

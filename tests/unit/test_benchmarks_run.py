@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -254,3 +255,31 @@ def test_a_result_knows_whether_it_was_measured() -> None:
     assert Result(name="a", measures="", timings=[Timing(name="", settings="")]).measured
     assert not Result(name="a", measures="", error="broken").measured
     assert not Result(name="a", measures="", skipped="no cluster").measured
+
+
+def test_what_is_fetched_or_built_is_had_before_and_in_no_workloads_time(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def fails() -> None:
+        raise RuntimeError("as told")
+
+    def slow() -> None:
+        time.sleep(0.3)
+        made.append("table")
+
+    monkeypatch.setattr(_One, "needs", lambda _: {"table": slow, "jar": fails})
+    monkeypatch.setattr(_Two, "needs", lambda _: {"table": slow})
+    ended = _run(out)
+    assert ended.exit_code == 0, ended.output
+    report = read(out)
+    assert made == ["table"]
+    assert report.prepared >= 0.3
+    assert "prepare: jar: as told" in ended.stderr
+    assert re.search(r"prepare: \d+ s, in no workload's time", ended.stderr)
+    # Nothing is made for what this machine cannot run.
+    monkeypatch.setattr(_One, "reason", "no cluster")
+    monkeypatch.setattr(_Two, "reason", "no cluster")
+    assert _run(out).exit_code == 0
+    assert made == ["table"]
