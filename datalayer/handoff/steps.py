@@ -286,7 +286,7 @@ class Steps:
             remembered = RememberedManifests(Path(config.cache).expanduser(), self.layer.home.root)
             for one in pinned:
                 found = one.resolution
-                remembered.save(found.key, Committed(found.manifest, found.document, found.digest))
+                remembered.save(found.key, Committed(found.manifest, found.document))
         self.folder.context.write_bytes(told.encode())
 
     def _note(self, resolution: Resolution) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from datalayer.addresses import layout
 from datalayer.addresses.location import Location
 from datalayer.commit.index import decode_index
-from datalayer.commit.manifest import REFERENCE, Entry, Input, Manifest, Output
+from datalayer.commit.manifest import REFERENCE, Entry, Input, Manifest, Output, digest_of
 from datalayer.errors import NotFoundError, NotSupportedError, ResolutionError, VerificationError
 from datalayer.stores.base import Expected, Tier
 from datalayer.stores.checksum import BLOCK, Crc32c, crc32c, parse_blocks, parse_checksum
@@ -75,8 +76,6 @@ class Resolution(Mapping[str, "ResolvedOutput"]):
         self.manifest: Manifest = committed.manifest
         self.document: bytes = committed.raw
         """The manifest as it was written, with whatever a newer minor version added."""
-        self.digest: str = committed.digest
-        """Pins the manifest's exact bytes."""
         self._home = home
         self._serve = serve
         self._filesystem = filesystem
@@ -86,6 +85,11 @@ class Resolution(Mapping[str, "ResolvedOutput"]):
     def attempt(self) -> int:
         """The number of the attempt."""
         return self.manifest.attempt
+
+    @cached_property
+    def digest(self) -> str:
+        """Pins the manifest's exact bytes."""
+        return digest_of(self.document)
 
     def pin(self, alias: str) -> Input:
         """Return this resolution as a lineage edge: what an attempt that reads it records."""

@@ -139,7 +139,7 @@ class Resolver:
             self._check_digest(key, committed.digest, digest)
         pin = (key, committed.manifest.attempt)
         there = self._pinned.get(pin)
-        if there is not None and there.digest == committed.digest:
+        if there is not None and there.document == committed.raw:
             return there
         resolution = Resolution(
             key,

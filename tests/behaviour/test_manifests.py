@@ -11,9 +11,11 @@ import pytest
 
 from datalayer import Config, DataLayer, ProtocolVersionError, ResolutionError, TaskKey, Tier, VerificationError
 from datalayer.addresses import layout
+from datalayer.commit import log, wire
 from datalayer.commit.log import open_log
 from datalayer.commit.manifest import digest_of
 from datalayer.commit.verify import verify
+from datalayer.resolve import resolution
 from datalayer.stores.memory import MemoryStore
 
 
@@ -200,3 +202,27 @@ def test_files_that_are_parts_of_a_larger_object_are_read(layer: DataLayer, key:
     found = {(problem.kind, problem.file) for problem in verify(layer, layer.resolve(key)).problems}
     assert ("damaged", "c") in found
     assert ("damaged", "a") not in found
+
+
+def test_a_document_is_scanned_once_and_its_digest_taken_where_somebody_asks(
+    published: DataLayer, key: TaskKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans: list[bytes] = []
+    taken: list[bytes] = []
+
+    class Scanning:
+        def decode(self, data: bytes) -> Any:
+            scans.append(bytes(data))
+            return real.decode(data)
+
+    real = wire._VERSIONED
+    monkeypatch.setattr(wire, "_VERSIONED", Scanning())
+    for module in (log, resolution):
+        monkeypatch.setattr(module, "digest_of", lambda data: taken.append(data) or digest_of(data))  # type: ignore[func-returns-value]
+    found = published.resolve(key)
+    assert (scans, taken) == ([], [])
+    assert found.digest == found.digest == digest_of(found.document)
+    assert taken == [found.document]
+    assert published.resolve(key, attempt=1, digest=found.digest) is found
+    with pytest.raises(VerificationError, match="is not the pinned one"):
+        published.resolve(key, digest="sha256:0")
