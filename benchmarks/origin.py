@@ -7,7 +7,7 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from benchmarks.efs import EFS, Efs, memory_folder, running_efs
@@ -18,6 +18,8 @@ from tests.services.s3server import S3Server, versitygw_server
 
 if TYPE_CHECKING:
     import obstore.store
+
+_T = TypeVar("_T")
 
 POOL = 128
 """Idle connections that a rival may keep. A pool that is too small would be an easy win."""
@@ -73,6 +75,10 @@ class Door:
         alluxio = self.required_alluxio
         return self.layer(design="hot-cold", hot={"url": alluxio.url, "proxy": alluxio.proxy, "timeout": 60})
 
+    def efs_layer(self) -> DataLayer:
+        """Return a layer of the design ``shared-fs`` on the emulated EFS."""
+        return DataLayer(self.config(design="shared-fs", tiers={"shared": {"url": self.required_efs}}))
+
     @property
     def required_alluxio(self) -> Alluxio:
         """The way through Alluxio.
@@ -80,9 +86,7 @@ class Door:
         Raises:
             LookupError: The workload did not ask for one.
         """
-        if self.alluxio is None:
-            raise LookupError("this workload has no Alluxio")
-        return self.alluxio
+        return _asked_for(self.alluxio, "alluxio")
 
     @property
     def required_efs(self) -> str:
@@ -91,9 +95,7 @@ class Door:
         Raises:
             LookupError: The workload did not ask for one.
         """
-        if self.efs is None:
-            raise LookupError("this workload has no EFS: set efs = True in it")
-        return self.efs
+        return _asked_for(self.efs, "efs")
 
     def obstore(self, pool: int = POOL) -> obstore.store.S3Store:
         """Return obstore's client of the bucket, which may keep so many idle connections."""
@@ -152,6 +154,12 @@ class Door:
             max_concurrency=8,
             skip_instance_cache=True,
         )
+
+
+def _asked_for(way: _T | None, name: str) -> _T:
+    if way is None:
+        raise LookupError(f"this workload has none: set {name} = True in it")
+    return way
 
 
 class Origin:

@@ -6,18 +6,17 @@ ones have no connection yet.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 import tempfile
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.origin import Door
+from benchmarks.page_cache import drop_files
 from benchmarks.poc import PARALLEL, SERIAL, Transfer
 from benchmarks.reading import RUN
 from benchmarks.tpch import Query
@@ -217,13 +216,13 @@ class Shared(Arm):
     settings = "spark_env.read of file:// on a mounted volume of EFS's times, page checksums verified"
 
     def make_layer(self) -> DataLayer:
-        return shared_layer(self.door)
+        return self.door.efs_layer()
 
     def forget(self, spark: SparkSession, query: Query) -> None:
         resolution = self.layer.resolve(self.key, attempt=1)
         for table in query.tables:
             output = resolution[table]
-            forget_pages(path for name in output.files if (path := output.local_path(name)))
+            drop_files(path for name in output.files if (path := output.local_path(name)))
 
 
 class Alluxio(Arm):
@@ -281,22 +280,7 @@ class NodeCache(Arm):
 
 def shared_layer(door: Door) -> DataLayer:
     """Return a layer of the design ``shared-fs`` on the emulated EFS."""
-    return DataLayer(door.config(design="shared-fs", tiers={"shared": {"url": door.required_efs}}))
-
-
-def forget_pages(paths: Iterable[Path]) -> None:
-    """Have the kernel forget what it holds of some files: these only, as programs that run need theirs."""
-    for path in paths:
-        with contextlib.closing(_Descriptor(path)) as opened:
-            os.posix_fadvise(opened.number, 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-class _Descriptor:
-    def __init__(self, path: Path) -> None:
-        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def close(self) -> None:
-        os.close(self.number)
+    return door.efs_layer()
 
 
 def _s3a(spark: SparkSession, bucket: str) -> Any:

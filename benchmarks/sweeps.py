@@ -20,7 +20,8 @@ from benchmarks.contender import Contender, Sink
 from benchmarks.copies import CHUNK
 from benchmarks.front import Front, Limits, running_front
 from benchmarks.origin import Door
-from benchmarks.own.readers import efs_layer, forget
+from benchmarks.page_cache import drop_folder
+from benchmarks.poc import SERIAL, Transfer
 from benchmarks.reading import RUN
 from datalayer import DataLayer, TaskKey
 from datalayer.resolve.resolution import ResolvedOutput
@@ -150,19 +151,34 @@ class DownloadedSweep(Sweep):
     """The POC: a serial loop downloads every file, then the copies are read."""
 
     name = "s3-poc"
-    settings = "each reader downloads one file after the other, then reads its own copies"
+    settings = (
+        f"{SERIAL} a reader: each downloads one file after the other, then reads its own copies; they share a client, are told the names, and verify "
+        "nothing"
+    )
 
-    def read(self, output: ResolvedOutput, number: int) -> Iterator[bytes]:
+    def layer(self, door: Door, number: int) -> DataLayer:
+        self.door = door
+        return super().layer(door, number)
+
+    def before(self, layer: DataLayer, point: Point) -> None:
+        self.known = super().output(layer, point)
+        self.prefix = f"root{key_of(point.file)}/attempts/1/default"
+        self.transfer = Transfer(self.door, parallel=False)
+        self.transfer.warm_up(f"{self.prefix}/{next(iter(self.known.files))}")
+
+    def after(self, gate: threading.Barrier, layer: DataLayer, point: Point, number: int) -> str:
         folder = (self.folder or Path()) / str(number)
         folder.mkdir()
-        for name in output.files:
-            with (folder / name).open("wb", buffering=0) as file:
-                for chunk in output.stream(name, chunk_size=CHUNK):
-                    file.write(chunk)
-        for name in output.files:
+        names = list(self.known.files)
+        gate.wait()
+        for name in names:
+            self.transfer.download(f"{self.prefix}/{name}", folder / name)
+        digest = hashlib.blake2b(digest_size=8)
+        for name in names:
             with (folder / name).open("rb", buffering=0) as file:
                 while chunk := file.read(CHUNK):
-                    yield chunk
+                    digest.update(chunk)
+        return digest.hexdigest()
 
 
 class CachedSweep(Sweep):
@@ -195,7 +211,7 @@ class EfsSweep(Sweep):
     )
 
     def layer(self, door: Door, number: int) -> DataLayer:
-        return efs_layer(door)
+        return door.efs_layer()
 
     def before(self, layer: DataLayer, point: Point) -> None:
-        forget(Path(self.server.required_efs))
+        drop_folder(Path(self.server.required_efs))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 from benchmarks.contender import Sink
 from benchmarks.copies import CHUNK, Cold
 from benchmarks.origin import Door
+from benchmarks.page_cache import drop_files, drop_folder
+from benchmarks.poc import SERIAL, Transfer
 from datalayer import DataLayer, TaskKey
 from datalayer.resolve.resolution import ResolvedOutput
 
@@ -74,16 +75,23 @@ class Downloaded(Reader):
     """The POC: one file after the other is downloaded, then the program runs on files."""
 
     name = "s3-poc"
-    settings = "each reader downloads all files, one after the other, then reads its own copies"
+    settings = f"{SERIAL}: each reader downloads all files, then reads its own copies; it is told their names, and nothing is verified"
+
+    def begin(self, folder: str) -> None:
+        super().begin(folder)
+        self.names = list(self.output().files)
+        self.transfer = Transfer(self.door, parallel=False)
+        self.transfer.warm_up(self.object_of(self.names[0]))
+
+    def object_of(self, name: str) -> str:
+        """Return a file's key."""
+        return f"root{self.key}/attempts/1/default/{name}"
 
     def run(self, sink: Sink) -> None:
-        output = self.output()
-        folder = self.own or Path()
-        for name in output.files:
-            with (folder / name).open("wb", buffering=0) as file:
-                for chunk in output.stream(name, chunk_size=CHUNK):
-                    file.write(chunk)
-        take_files([folder / name for name in output.files], self.columns, sink)
+        paths = [(self.own or Path()) / name for name in self.names]
+        for name, path in zip(self.names, paths, strict=True):
+            self.transfer.download(self.object_of(name), path)
+        take_files(paths, self.columns, sink)
 
 
 class Cached(Reader):
@@ -114,11 +122,11 @@ class SharedEfs(Reader):
     settings = "as s3-direct, design shared-fs on an emulated EFS volume, page cache dropped first"
 
     def make_layer(self, folder: str) -> DataLayer:
-        return efs_layer(self.door)
+        return self.door.efs_layer()
 
     def begin(self, folder: str) -> None:
         super().begin(folder)
-        forget(Path(self.door.required_efs))
+        drop_folder(Path(self.door.required_efs))
 
 
 class InTheirFolder(Reader):
@@ -140,16 +148,12 @@ class InTheirFolder(Reader):
         self.lengths = list(lengths)
 
     def begin(self, folder: str) -> None:
-        for path in self.paths:
-            drop(Path(path))
+        # A mount may know no such advice: then they stay warm.
+        with suppress(OSError):
+            drop_files(map(Path, self.paths))
 
     def run(self, sink: Sink) -> None:
         take_files([Path(path) for path in self.paths], self.columns, sink, self.lengths)
-
-
-def efs_layer(door: Door) -> DataLayer:
-    """Return a layer of the design ``shared-fs`` on the emulated EFS."""
-    return DataLayer(door.config(design="shared-fs", tiers={"shared": {"url": str(door.required_efs)}}))
 
 
 def take_table(dataset: Any, columns: Sequence[str], sink: Sink) -> None:
@@ -177,20 +181,3 @@ def take_files(paths: Sequence[Path], columns: Sequence[str], sink: Sink, length
             while left and (chunk := file.read(min(CHUNK, left))):
                 sink.take(chunk)
                 left -= len(chunk)
-
-
-def drop(path: Path) -> None:
-    """Ask the kernel to forget a file's pages."""
-    with suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-        finally:
-            os.close(handle)
-
-
-def forget(folder: Path) -> None:
-    """Ask the kernel to forget the pages of all files below a folder."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            drop(path)

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from benchmarks.contender import Contender
 from benchmarks.fanout import FanOut
 from benchmarks.origin import Door
-from benchmarks.own.readers import Cached, Downloaded, InTheirFolder, Reader, SharedEfs, Warmed, efs_layer
+from benchmarks.own.readers import Cached, Downloaded, InTheirFolder, Reader, SharedEfs, Warmed
 from benchmarks.own.source import Piece, Source
 from benchmarks.reading import RUN
 from benchmarks.results import Figure, Timing, speed_against
@@ -54,7 +54,7 @@ class OwnData(Workload):
     def prepare(self, door: Door) -> None:
         self._publish(door.layer())
         if self.efs:
-            self._publish(efs_layer(door))
+            self._publish(door.efs_layer())
 
     def _publish(self, layer: DataLayer) -> None:
         with layer.publish(_KEY) as attempt:

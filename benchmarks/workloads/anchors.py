@@ -26,6 +26,7 @@ from benchmarks.contender import Contender, Sink
 from benchmarks.efs import EFS
 from benchmarks.front import STD, Limits
 from benchmarks.origin import Door, some_bytes
+from benchmarks.page_cache import drop_open
 from benchmarks.results import Figure, Spread, Timing
 from benchmarks.workload import Workload
 
@@ -151,14 +152,14 @@ class EfsAnchors(Contender):
                 os.pwrite(file, block, at)
             os.fsync(file)
             write_rate = self._large / (time.perf_counter() - began) / 2**20
-            _forget(file)
+            drop_open(file)
             began = time.perf_counter()
             at = 0
             while data := os.pread(file, 8 << 20, at):
                 sink.take(data)
                 at += len(data)
             read_rate = self._large / (time.perf_counter() - began) / 2**20
-            _forget(file)
+            drop_open(file)
             os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
             pages = self._large >> 12
             places = iter([number * 7919 % pages << 12 for number in range(self._operations)])
@@ -239,7 +240,3 @@ def _seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
-
-
-def _forget(file: int) -> None:
-    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)

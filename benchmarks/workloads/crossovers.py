@@ -21,7 +21,6 @@ from benchmarks import efs
 from benchmarks.contender import Contender
 from benchmarks.front import STD
 from benchmarks.origin import Door, some_bytes
-from benchmarks.own.readers import efs_layer
 from benchmarks.results import Figure, Line, Plot, Sample, Timing, same
 from benchmarks.sweeps import CachedSweep, DownloadedSweep, EfsSweep, Point, Seen, Sweep, WarmedSweep, key_of
 from benchmarks.workload import Scale, Workload
@@ -67,7 +66,7 @@ class Crossovers(Workload):
         self.door = door
         self.folder = tempfile.TemporaryDirectory(prefix="datalayer-bench-")
         self.has_efs = bool(getattr(door, "efs", None))
-        layers = [door.layer(), *([efs_layer(door)] if self.has_efs else [])]
+        layers = [door.layer(), *([door.efs_layer()] if self.has_efs else [])]
         for layer in layers:
             for file in sorted({self.file, *self.files}):
                 _publish(layer, file, self.size)

@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.contender import Contender, Sink
 from benchmarks.front import STD
 from benchmarks.origin import POOL, Door
-from benchmarks.page_cache import drop_page_cache
+from benchmarks.page_cache import drop_folder
 from benchmarks.poc import PARALLEL, SERIAL, Transfer
 from benchmarks.reading import RUN
 from benchmarks.results import Figure, Timing, fastest, paired, same, speed_against
@@ -125,7 +125,7 @@ class OursOnDisk(OursWarm):
 
     def begin(self) -> None:
         super().begin()
-        drop_page_cache(self.folder or Path())
+        drop_folder(self.folder or Path(), written=True)
 
 
 class Arrow(Columns):

@@ -53,7 +53,7 @@ def test_a_machine_without_fuse_is_told_what_it_needs(monkeypatch: pytest.Monkey
 
 def test_a_workload_gets_a_folder_beside_its_bucket(versitygw: S3Server) -> None:
     origin = Origin(versitygw, versitygw.new_bucket("bench"))
-    with pytest.raises(LookupError, match="no EFS"):
+    with pytest.raises(LookupError, match="set efs = True"):
         _ = origin.door.required_efs
     with origin.with_efs() as beside, beside.fronted() as (_, door):
         assert door.bucket == origin.door.bucket
