@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import uuid
 import warnings
 from abc import abstractmethod
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import scratch
 from benchmarks.contender import Contender, Sink
 from benchmarks.copies import CHUNK
 from benchmarks.origin import Door
@@ -19,7 +19,6 @@ from benchmarks.reading import NAME
 from datalayer import DataLayer, RunId, TaskKey
 
 _PART = 16 << 20
-_MEMORY = Path("/dev/shm")  # noqa: S108  # a folder of one's own is made in it
 
 
 class Chain(Contender):
@@ -51,8 +50,8 @@ class Chain(Contender):
 
     def prepare(self) -> None:
         self.close()
-        place = _MEMORY if self.in_memory and _MEMORY.is_dir() else None
-        self.folder = Path(tempfile.mkdtemp(prefix="datalayer-bench-", dir=place))
+        place = scratch.MEMORY if self.in_memory and scratch.MEMORY.is_dir() else None
+        self.folder = scratch.new_folder(place)
         self.number = uuid.uuid4().hex
 
     def run(self, sink: Sink) -> None:

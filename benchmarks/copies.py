@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 import warnings
 from pathlib import Path
 from typing import Any
 
+from benchmarks import scratch
 from benchmarks.contender import Sink
 from benchmarks.origin import Door
 from benchmarks.poc import PARALLEL, SERIAL, Transfer
@@ -39,7 +39,7 @@ class Cold(Large):
 
     def prepare(self) -> None:
         self.close()
-        self.own = Path(tempfile.mkdtemp(prefix="datalayer-bench-"))
+        self.own = scratch.new_folder()
         self.runs += 1
         self.begin(f"{self.shared}/{self.runs}" if self.shared else str(self.own))
 

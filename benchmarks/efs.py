@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import scratch
 from benchmarks.front import built
 
 _SOURCES = Path(__file__).parent / "efs"
 _FUSE = Path("/dev/fuse")
-_MEMORY = Path("/dev/shm")  # noqa: S108  # only looked at for its room; the folder in it is new
 _LEFT = 8 << 30
 """Bytes of memory that must remain: the workloads need some, too."""
 
@@ -60,8 +60,8 @@ def running_efs(profile: Efs = EFS) -> Iterator[Path]:
         raise RuntimeError(reason)
     file = program()
     with (
-        tempfile.TemporaryDirectory(prefix="efs-", dir=memory_folder()) as files,
-        tempfile.TemporaryDirectory() as seen,
+        tempfile.TemporaryDirectory(prefix=scratch.prefix(), dir=memory_folder()) as files,
+        tempfile.TemporaryDirectory(prefix=scratch.prefix()) as seen,
     ):
         command: list[str | Path] = [
             *(file, f"-folder={files}", f"-mount={seen}"),
@@ -111,9 +111,9 @@ def memory_folder() -> Path | None:
     There, dropping the page cache makes clients cold and leaves the server as it is; and no disk's speed is measured.
     """
     try:
-        room = shutil.disk_usage(_MEMORY).free
+        room = shutil.disk_usage(scratch.MEMORY).free
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
         return None
     available = next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), 0)
-    return _MEMORY if min(room, available) >= _LEFT else None
+    return scratch.MEMORY if min(room, available) >= _LEFT else None

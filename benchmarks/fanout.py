@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import shutil
-import tempfile
-from pathlib import Path
 from typing import cast
 
+from benchmarks import scratch
 from benchmarks.contender import Contender, Sink
 from benchmarks.copies import Cold
 from benchmarks.origin import Door
@@ -38,7 +37,7 @@ class FanOut(Contender):
         self._running = contextlib.ExitStack()
         self._workers: list[Worker] = []
         self._runs = 0
-        self._folder = Path(tempfile.mkdtemp(prefix="datalayer-bench-"))
+        self._folder = scratch.new_folder()
         self._running.callback(shutil.rmtree, self._folder, ignore_errors=True)
         self._reader.shared = str(self._folder)
         for _ in range(self._readers):

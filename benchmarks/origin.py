@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import random
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from benchmarks import scratch
 from benchmarks.efs import EFS, Efs, memory_folder, running_efs
 from benchmarks.front import Front, Limits, running_front
 from datalayer import Config, DataLayer
@@ -243,8 +246,11 @@ class Origins:
 @contextlib.contextmanager
 def running_origins() -> Iterator[Origins]:
     """A versitygw process, gone at the end, and with it the Alluxio that was asked for. Its objects lie in memory where that has room."""
+    # What a run that was killed has left, gigabytes of memory at times, is not to be in this one's way.
+    scratch.remove_stale()
     with contextlib.ExitStack() as running:
-        yield Origins(running.enter_context(versitygw_server(folder=memory_folder())), running)
+        folder = running.enter_context(tempfile.TemporaryDirectory(prefix=scratch.prefix(), dir=memory_folder()))
+        yield Origins(running.enter_context(versitygw_server(folder=Path(folder))), running)
 
 
 def _alluxio(server: S3Server) -> AlluxioServer:

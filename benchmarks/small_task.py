@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import uuid
 
+from benchmarks import scratch
 from benchmarks.contender import Contender, Sink
 from benchmarks.origin import Door, some_bytes
 from benchmarks.reading import RUN
@@ -52,7 +53,7 @@ class PinnedTask(Task):
     pinned = 1
 
     def open(self, door: Door) -> None:
-        self.folder = tempfile.TemporaryDirectory(prefix="datalayer-bench-")
+        self.folder = tempfile.TemporaryDirectory(prefix=scratch.prefix())
         door.layer(cache=self.folder.name).resolve(UPSTREAM, attempt=1)
         self.layer = door.layer(cache=self.folder.name)
 

@@ -7,14 +7,14 @@ ones have no connection yet.
 from __future__ import annotations
 
 import shutil
-import tempfile
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import scratch
 from benchmarks.origin import Door
 from benchmarks.page_cache import drop_files
 from benchmarks.poc import PARALLEL, SERIAL, Transfer
@@ -64,15 +64,19 @@ class Arm(ABC):
     def forget(self, spark: SparkSession, query: Query) -> None:
         """Make it cold."""
 
-    def frames(self, spark: SparkSession, query: Query) -> Iterator[tuple[str, DataFrame]]:
+    def frames(self, spark: SparkSession, query: Query) -> dict[str, DataFrame]:
         """Return the tables of a query, by name."""
         resolution = self.layer.resolve(self.key, attempt=1)
-        for table in query.tables:
-            yield table, read(spark, resolution[table])
+        return self.opened(query.tables, lambda table: read(spark, resolution[table]))
+
+    def opened(self, tables: Sequence[str], open_one: Callable[[str], DataFrame]) -> dict[str, DataFrame]:
+        """Open tables beside each other: of each Spark reads a footer, and one after the other these would be waited for."""
+        with ThreadPoolExecutor(len(tables)) as pool:
+            return dict(zip(tables, pool.map(open_one, tables), strict=True))
 
     def rows(self, spark: SparkSession, query: Query) -> list[tuple[str, ...]]:
         """Return a query's result, each value as text: decimals exactly as Spark has them."""
-        for table, frame in self.frames(spark, query):
+        for table, frame in self.frames(spark, query).items():
             frame.createOrReplaceTempView(table)
         return [tuple(map(str, row)) for row in spark.sql(query.sql).collect()]
 
@@ -127,9 +131,8 @@ class StockS3A(S3A):
         super().tune(hadoop)
         _by_default(hadoop)
 
-    def frames(self, spark: SparkSession, query: Query) -> Iterator[tuple[str, DataFrame]]:
-        for table, paths in self.paths.items():
-            yield table, spark.read.parquet(*paths)
+    def frames(self, spark: SparkSession, query: Query) -> dict[str, DataFrame]:
+        return self.opened(query.tables, lambda table: spark.read.parquet(*self.paths[table]))
 
 
 class AnalyticsS3A(StockS3A):
@@ -170,20 +173,19 @@ class Downloaded(Arm):
 
     def forget(self, spark: SparkSession, query: Query) -> None:
         self.close()
-        self.folder = Path(tempfile.mkdtemp(prefix="datalayer-bench-"))
+        self.folder = scratch.new_folder()
         self.transfer = Transfer(self.door, parallel=self.parallel)
         self.keys = {
             f"root{self.key}/attempts/1/{table}/{name}": self.folder / table / name for table, name in self.files(query)
         }
         self.transfer.warm_up(next(iter(self.keys)))
 
-    def frames(self, spark: SparkSession, query: Query) -> Iterator[tuple[str, DataFrame]]:
+    def frames(self, spark: SparkSession, query: Query) -> dict[str, DataFrame]:
         folder = self.folder or Path()
         for table in query.tables:
             (folder / table).mkdir()
         self.download()
-        for table in query.tables:
-            yield table, spark.read.parquet(f"file://{folder}/{table}")
+        return self.opened(query.tables, lambda table: spark.read.parquet(f"file://{folder}/{table}"))
 
     def download(self) -> None:
         """Fetch a query's tables, a folder each."""
@@ -260,7 +262,7 @@ class NodeCache(Arm):
     def make_layer(self) -> DataLayer:
         if self.folder is None or not self.warm:
             self.close()
-            self.folder = Path(tempfile.mkdtemp(prefix="datalayer-bench-"))
+            self.folder = scratch.new_folder()
         return self.door.hot_layer(str(self.folder))
 
     def prepare(self, spark: SparkSession, query: Query) -> None:

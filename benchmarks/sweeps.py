@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,9 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
+from benchmarks import scratch
 from benchmarks.contender import Contender, Sink
 from benchmarks.copies import CHUNK
 from benchmarks.front import Front, Limits, running_front
@@ -107,7 +108,7 @@ class Sweep(Contender):
     @contextmanager
     def place(self) -> Iterator[None]:
         """A folder of this machine that one point has for itself."""
-        self.folder = Path(tempfile.mkdtemp(prefix="datalayer-bench-"))
+        self.folder = scratch.new_folder()
         try:
             yield
         finally:
@@ -156,6 +157,9 @@ class DownloadedSweep(Sweep):
         "nothing"
     )
 
+    transfer: Transfer | None = None
+    connected = ""
+
     def layer(self, door: Door, number: int) -> DataLayer:
         self.door = door
         return super().layer(door, number)
@@ -163,16 +167,18 @@ class DownloadedSweep(Sweep):
     def before(self, layer: DataLayer, point: Point) -> None:
         self.known = super().output(layer, point)
         self.prefix = f"root{key_of(point.file)}/attempts/1/default"
-        self.transfer = Transfer(self.door, parallel=False)
+        if self.transfer is None or self.connected != self.door.endpoint:
+            self.transfer, self.connected = Transfer(self.door, parallel=False), self.door.endpoint
         self.transfer.warm_up(f"{self.prefix}/{next(iter(self.known.files))}")
 
     def after(self, gate: threading.Barrier, layer: DataLayer, point: Point, number: int) -> str:
+        transfer = cast("Transfer", self.transfer)
         folder = (self.folder or Path()) / str(number)
         folder.mkdir()
         names = list(self.known.files)
         gate.wait()
         for name in names:
-            self.transfer.download(f"{self.prefix}/{name}", folder / name)
+            transfer.download(f"{self.prefix}/{name}", folder / name)
         digest = hashlib.blake2b(digest_size=8)
         for name in names:
             with (folder / name).open("rb", buffering=0) as file:

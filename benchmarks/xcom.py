@@ -9,6 +9,7 @@ import tempfile
 import uuid
 from typing import Any
 
+from benchmarks import scratch
 from benchmarks.contender import Contender, Sink
 from benchmarks.origin import POOL, Door, some_bytes
 from benchmarks.small_task import SIZE
@@ -27,7 +28,7 @@ class XComTask(Contender):
     group = "task"
 
     def open(self, door: Door) -> None:
-        self.home = tempfile.TemporaryDirectory(prefix="datalayer-bench-")
+        self.home = tempfile.TemporaryDirectory(prefix=scratch.prefix())
         extra = {
             "endpoint_url": door.endpoint,
             "region_name": door.region,

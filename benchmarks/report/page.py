@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from benchmarks.goals import seconds_for
 from benchmarks.report.how import FAIRNESS, METHOD, facts, origins
 from benchmarks.report.summary import Row, cautions, others, rows, tally
-from benchmarks.report.words import between, goal, measured, met, named, requests, seconds, size, way
-from benchmarks.results import Figure, Report, Result, Timing
+from benchmarks.report.words import WAYS, between, goal, measured, met, named, way_cells
+from benchmarks.results import Figure, Report, Result
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 PICTURE = "docs/pictures/benchmarks.svg"
@@ -164,7 +164,7 @@ def _ways(result: Result, report: Report) -> Iterator[str]:
     yield f"{rounds} {'round' if rounds == 1 else 'rounds'}; {took}. Figures are for doing the work once."
     if result.timings:
         yield ""
-        yield from _table(_WAYS, map(_way, result.timings))
+        yield from _table(WAYS, map(way_cells, result.timings))
     for plot in result.plots:
         yield ""
         yield f"**{plot.title}** ({plot.x_label} → {plot.y_label}). {plot.note}".rstrip()
@@ -172,25 +172,6 @@ def _ways(result: Result, report: Report) -> Iterator[str]:
         across = sorted({x for line in plot.lines for x, _ in line.points})
         head = (plot.x_label, *(line.name for line in plot.lines))
         yield from _table(head, ((_number(x), *(_at(line.points, x) for line in plot.lines)) for x in across))
-
-
-_WAYS = ("way", "wall", "min–max", "CPU", "peak", "requests", "up", "down", "settings")
-
-
-def _way(timing: Timing) -> tuple[str, ...]:
-    if not timing.samples:
-        return timing.name, "", "", "", "", requests(timing), "", "", timing.settings
-    return (
-        way(timing),
-        seconds(timing.wall.median),
-        between(timing.wall, seconds),
-        seconds(timing.cpu.median),
-        size(timing.peak.median) if timing.peak else "",
-        requests(timing),
-        size(timing.bytes_up),
-        size(timing.bytes_down),
-        timing.settings,
-    )
 
 
 def _number(value: float) -> str:

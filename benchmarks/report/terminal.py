@@ -7,19 +7,18 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.report.summary import others, rows, tally
-from benchmarks.report.words import between, goal, measured, met, named, requests, seconds, size, way
-from benchmarks.results import Figure, Report, Timing
+from benchmarks.report.words import WAYS, between, goal, measured, met, named, way_cells
+from benchmarks.results import Figure, Report
 
-_WAYS = ("way", "wall", "min–max", "CPU", "peak", "requests", "up", "down", "settings")
 _FIGURES = ("row", "figure", "measured", "min–max", "goal", "", "ceiling")
 
 
 def show(report: Report, console: Console) -> None:
     """Print what every way took, then every row of the goals with its figures."""
     for result in report.results:
-        table = Table(*_WAYS, title=f"{result.name}: {result.measures}", title_justify="left")
+        table = Table(*WAYS, title=f"{result.name}: {result.measures}", title_justify="left")
         for timing in result.timings:
-            table.add_row(*map(Text, _way(timing)))
+            table.add_row(*map(Text, way_cells(timing)))
         if result.timings:
             console.print(table)
     console.print(_figures(report))
@@ -56,19 +55,3 @@ def _say(console: Console, text: str, style: str | None = None) -> None:
 def _figure(figure: Figure) -> tuple[str, ...]:
     spread = between(figure.value)
     return named(figure), measured(figure), spread, goal(figure), met(figure), figure.ceiling
-
-
-def _way(timing: Timing) -> tuple[str, ...]:
-    if not timing.samples:
-        return timing.name, "", "", "", "", "", "", "", timing.settings
-    return (
-        way(timing),
-        seconds(timing.wall.median),
-        between(timing.wall, seconds),
-        seconds(timing.cpu.median),
-        size(timing.peak.median) if timing.peak else "",
-        requests(timing),
-        size(timing.bytes_up),
-        size(timing.bytes_down),
-        timing.settings,
-    )

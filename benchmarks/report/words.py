@@ -71,3 +71,24 @@ def requests(timing: Timing) -> str:
 def way(timing: Timing) -> str:
     """Return a way's name, which says if its figures are extrapolated."""
     return timing.name if timing.part == 1 else f"{timing.name} (extrapolated from {timing.part:.3g} of the work)"
+
+
+WAYS = ("way", "wall", "min–max", "CPU", "peak", "requests", "up", "down", "settings")
+"""The heads of :func:`way_cells`."""
+
+
+def way_cells(timing: Timing) -> tuple[str, ...]:
+    """Return what is told of a way, as a line of a table."""
+    if not timing.samples:
+        return timing.name, "", "", "", "", requests(timing), "", "", timing.settings
+    return (
+        way(timing),
+        seconds(timing.wall.median),
+        between(timing.wall, seconds),
+        seconds(timing.cpu.median),
+        size(timing.peak.median) if timing.peak else "",
+        requests(timing),
+        size(timing.bytes_up),
+        size(timing.bytes_down),
+        timing.settings,
+    )

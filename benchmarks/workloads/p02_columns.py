@@ -12,12 +12,12 @@ three waits of 30 ms against 1 GiB at 250 MB/s.
 from __future__ import annotations
 
 import shutil
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import scratch
 from benchmarks.contender import Contender, Sink
 from benchmarks.front import STD
 from benchmarks.origin import POOL, Door
@@ -49,7 +49,7 @@ class Columns(Contender):
 
     def prepare(self) -> None:
         self.close()
-        self.folder = Path(tempfile.mkdtemp(prefix="datalayer-bench-"))
+        self.folder = scratch.new_folder()
         self.begin()
 
     def begin(self) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from benchmarks import scratch
 from benchmarks.contender import Contender, Sink
 from benchmarks.front import STD
 from benchmarks.origin import POOL, Door
@@ -76,7 +77,7 @@ class FirstTouch(Contender):
 
     def prepare(self) -> None:
         self.close()
-        self.folder = Path(tempfile.mkdtemp(prefix="datalayer-bench-"))
+        self.folder = scratch.new_folder()
         shutil.rmtree(self.results, ignore_errors=True)
         self.results.mkdir()
         # Forked from a process that has no threads and has contacted nobody: 64 new interpreters would take longer than all the reading.
@@ -175,7 +176,7 @@ class FirstTouches(Workload):
         return 1
 
     def prepare(self, door: Door) -> None:
-        self.folder = tempfile.TemporaryDirectory(prefix="datalayer-bench-")
+        self.folder = tempfile.TemporaryDirectory(prefix=scratch.prefix())
         self.files = self.scale.pick(full=1600, bench=160, quick=40, tiny=3)
         self.processes = self.scale.pick(full=64, bench=64, quick=16, tiny=3)
         with door.layer().publish(_KEY) as attempt:

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks import scratch
 from benchmarks.contender import Contender, Sink
 from benchmarks.front import Limits
 from benchmarks.origin import Door
@@ -144,7 +145,7 @@ class Resolve(Workload):
     def prepare(self, door: Door) -> None:
         self.key = TaskKey("bench", "resolving", "one", RUN)
         # The layers of both doors, the server's own and the counting one, share it: a home is told by bucket and prefix.
-        self.folder = tempfile.TemporaryDirectory(prefix="datalayer-bench-")
+        self.folder = tempfile.TemporaryDirectory(prefix=scratch.prefix())
         self.cache = self.folder.name
         layer = door.layer()
         with layer.publish(self.key) as attempt:

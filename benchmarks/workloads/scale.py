@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks import scratch
 from benchmarks.contender import Contender
 from benchmarks.front import STD
 from benchmarks.load import Crowd, Outcome, Rates, answers_file
@@ -47,7 +48,7 @@ class InternetScale(Workload):
         return 1
 
     def prepare(self, door: Door) -> None:
-        self.folder = tempfile.TemporaryDirectory(prefix="datalayer-bench-")
+        self.folder = tempfile.TemporaryDirectory(prefix=scratch.prefix())
         self.door = door
 
     def close(self) -> None:

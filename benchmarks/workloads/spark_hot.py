@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks import scratch
 from benchmarks.contender import Contender, Sink
 from benchmarks.origin import Door
 from benchmarks.reading import RUN
@@ -105,7 +106,7 @@ class NodeCacheScan(Scan):
     settings = "hot-cold with a cache folder, after layer.hot.warm(key), local[2]"
 
     def layer(self, door: Door) -> DataLayer:
-        self.folder = tempfile.TemporaryDirectory(prefix="datalayer-bench-")
+        self.folder = tempfile.TemporaryDirectory(prefix=scratch.prefix())
         layer = door.hot_layer(self.folder.name)
         layer.hot.warm(self.key)
         return layer

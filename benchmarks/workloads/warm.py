@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import scratch
 from benchmarks.contender import Contender, Sink
 from benchmarks.copies import CHUNK, read_file
 from benchmarks.origin import Door
@@ -204,7 +205,7 @@ class Warm(Workload):
         return self.scale.pick(full=11, bench=5, quick=5, tiny=1)
 
     def prepare(self, door: Door) -> None:
-        self.folder = tempfile.TemporaryDirectory(prefix="datalayer-bench-")
+        self.folder = tempfile.TemporaryDirectory(prefix=scratch.prefix())
         self.large = publish_large(
             door, "warm", self.scale.pick(full=1 << 30, bench=256 << 20, quick=256 << 20, tiny=10 << 20)
         )
