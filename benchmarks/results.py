@@ -227,6 +227,40 @@ def speed_against(ours: Timing, rival: Timing) -> Spread:
     return paired(ours, rival, lambda mine, theirs: theirs.wall / mine.wall)
 
 
+def speed_figure(
+    name: str,
+    ours: Timing,
+    rival: Timing,
+    *,
+    at_least: float | None = None,
+    ceiling: str = "",
+    emulated: bool = True,
+    note: str = "",
+) -> Figure:
+    """Return the figure of how many times as fast as the rival we are.
+
+    Args:
+        name: What is compared.
+        ours: Ours.
+        rival: Whom it is held against.
+        at_least: The goal.
+        ceiling: What could be had at best.
+        emulated: Whether the origin's latency was emulated.
+        note: Why the goal is missed, and what comes next; left out where it is met.
+    """
+    value = speed_against(ours, rival)
+    missed = at_least is not None and value.median < at_least
+    return Figure(
+        name=name,
+        value=value,
+        unit="×",
+        at_least=at_least,
+        ceiling=ceiling,
+        emulated=emulated,
+        note=note if missed else "",
+    )
+
+
 def fastest(timings: Mapping[str, Timing], names: list[str]) -> Timing:
     """Return the one of some contenders with the smallest median."""
     return min((timings[name] for name in names), key=lambda timing: timing.wall.median)

@@ -17,7 +17,7 @@ METHOD = (
     ),
     (
         "Requests and bytes are counted by a front at the server's door, in a pass of its own in which no clock runs. Work that takes "
-        "minutes before an emulated origin is counted, checked and timed in the same pass."
+        "minutes before an emulated origin is counted, checked and timed in the same pass, and its counts are the medians of the rounds."
     ),
     (
         "The delays of an emulated origin are drawn anew for each round, from a seed that is the round's number: all ways of a round meet the same "

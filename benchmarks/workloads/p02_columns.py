@@ -24,7 +24,7 @@ from benchmarks.origin import POOL, Door
 from benchmarks.page_cache import drop_folder
 from benchmarks.poc import PARALLEL, SERIAL, Transfer
 from benchmarks.reading import RUN
-from benchmarks.results import Figure, Timing, fastest, paired, same, speed_against
+from benchmarks.results import Figure, Timing, fastest, paired, same, speed_figure
 from benchmarks.workload import Workload
 from datalayer import DataLayer, TaskKey
 
@@ -277,16 +277,9 @@ class WideTable(Workload):
         def speed(
             mine: Timing, rival: Timing, at_least: float | None = None, *, ceiling: str = "", note: str = ""
         ) -> Figure:
-            value = speed_against(mine, rival)
-            return Figure(
-                name=f"{mine.name}{', cold' if mine is not warm and rival is best else ''}: speed against {rival.name}",
-                value=value,
-                unit="×",
-                at_least=at_least,
-                ceiling=ceiling,
-                emulated=True,
-                note=note if at_least is not None and value.median < at_least else "",
-            )
+            cold = ", cold" if mine is not warm and rival is best else ""
+            name = f"{mine.name}{cold}: speed against {rival.name}"
+            return speed_figure(name, mine, rival, at_least=at_least, ceiling=ceiling, note=note)
 
         note = self._note(ours)
         return [

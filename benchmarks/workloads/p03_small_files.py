@@ -24,7 +24,7 @@ from benchmarks.many import (
     publish_files,
 )
 from benchmarks.origin import Door
-from benchmarks.results import Figure, Spread, Timing, fastest, same, speed_against
+from benchmarks.results import Figure, Timing, fastest, same, speed_figure
 from benchmarks.workload import Scale, Workload
 
 _SIZE = 64_000
@@ -84,8 +84,8 @@ class SmallFiles(Workload):
             "(packed=True), the figure below."
         )
         return [
-            _figure("speed against the serial loop", ours, serial, at_least=40, ceiling="164"),
-            _figure(
+            speed_figure("speed against the serial loop", ours, serial, at_least=40, ceiling="164"),
+            speed_figure(
                 f"speed against the best obstore ({best.name})",
                 ours,
                 best,
@@ -93,9 +93,9 @@ class SmallFiles(Workload):
                 ceiling=f"{most:.2f}",
                 note=note,
             ),
-            _figure(f"speed against the best of the others ({other.name})", ours, other),
-            _figure("packed: speed against the serial loop", packed, serial, ceiling="164"),
-            _figure(f"packed: speed against the best obstore ({best.name})", packed, best, ceiling=f"{most:.2f}"),
+            speed_figure(f"speed against the best of the others ({other.name})", ours, other),
+            speed_figure("packed: speed against the serial loop", packed, serial, ceiling="164"),
+            speed_figure(f"packed: speed against the best obstore ({best.name})", packed, best, ceiling=f"{most:.2f}"),
         ]
 
 
@@ -145,12 +145,14 @@ class TinyFiles(SmallFiles):
             f"{1e6 * packed.cpu.median / self.count:.1f} µs of CPU. Next: put the index beside the head."
         )
         return [
-            _figure("speed against the serial loop", packed, serial, at_least=300, ceiling="1,500", note=note),
-            _figure(f"speed against the best obstore ({best.name})", packed, best, at_least=10, ceiling="", note=note),
-            _figure("not packed: speed against the serial loop", alone, serial),
+            speed_figure("speed against the serial loop", packed, serial, at_least=300, ceiling="1,500", note=note),
+            speed_figure(
+                f"speed against the best obstore ({best.name})", packed, best, at_least=10, ceiling="", note=note
+            ),
+            speed_figure("not packed: speed against the serial loop", alone, serial),
             Figure(
                 name="requests: files as objects over packed",
-                value=_ratio(alone.request_count, packed.request_count),
+                value=same(alone.request_count / packed.request_count),
                 unit="×",
                 ceiling=f"{self.count:,}",
             ),
@@ -160,23 +162,3 @@ class TinyFiles(SmallFiles):
 def best_obstore(timings: Mapping[str, Timing]) -> Timing:
     """Return the fastest of obstore's ways."""
     return fastest(timings, [name for name in timings if name.startswith("obstore")])
-
-
-def _figure(
-    name: str, ours: Timing, rival: Timing, *, at_least: float | None = None, ceiling: str = "", note: str = ""
-) -> Figure:
-    value = speed_against(ours, rival)
-    missed = at_least is not None and value.median < at_least
-    return Figure(
-        name=name,
-        value=value,
-        unit="×",
-        at_least=at_least,
-        ceiling=ceiling,
-        emulated=True,
-        note=note if missed else "",
-    )
-
-
-def _ratio(one: float, other: float) -> Spread:
-    return same(one / other)

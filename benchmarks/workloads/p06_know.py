@@ -14,11 +14,13 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
+
 from benchmarks.contender import Contender, Sink
 from benchmarks.front import STD
 from benchmarks.origin import Door
 from benchmarks.reading import RUN
-from benchmarks.results import Figure, Timing, fastest, same, speed_against
+from benchmarks.results import Figure, Timing, fastest, same, speed_figure
 from benchmarks.workload import Scale, Workload
 from datalayer import TaskKey
 from datalayer.commit.manifest import Entry
@@ -175,18 +177,28 @@ class KnowFiles(Workload):
             f"{fewer}Ours waits for two first bytes (2 × {wait:g} ms), and {own:.0f} ms go into {ours.bytes_down / 1e6:.1f} MB on the line, "
             f"unpacking and checking {_PREFIXES * self.each:,} entries. Next: ask for the index beside the head, as soon as its name can be known."
         )
-        listed = speed_against(ours, serial)
-        beside = speed_against(ours, parallel)
         whole = self.written == _PREFIXES
+        beside = speed_figure(
+            f"speed against LIST of known prefixes, {self.at_once} at once",
+            ours,
+            parallel,
+            at_least=5 if whole else None,
+            note=note,
+        )
+        if not whole:
+            why = (
+                f"no goal at this scale: {self.written} of {_PREFIXES} prefixes are listed, all at once, and the extrapolation counts that one wait "
+                f"{_PREFIXES / self.written:g} times: the rival looks slower than it is. The larger runs list all"
+            )
+            beside = msgspec.structs.replace(beside, note=why)
         return [
-            Figure(
-                name=f"speed against LIST page after page ({serial.name})",
-                value=listed,
-                unit="×",
+            speed_figure(
+                f"speed against LIST page after page ({serial.name})",
+                ours,
+                serial,
                 at_least=80,
                 ceiling="150",
-                emulated=True,
-                note=note if listed.median < 80 else "",
+                note=note,
             ),
             Figure(
                 name="LIST requests",
@@ -195,16 +207,5 @@ class KnowFiles(Workload):
                 at_most=0,
                 ceiling="0",
             ),
-            Figure(
-                name=f"speed against LIST of known prefixes, {self.at_once} at once",
-                value=beside,
-                unit="×",
-                at_least=5 if whole else None,
-                ceiling="",
-                emulated=True,
-                note=(note if beside.median < 5 else "")
-                if whole
-                else f"no goal at this scale: {self.written} of {_PREFIXES} prefixes are listed, all at once, and the extrapolation counts that one "
-                f"wait {_PREFIXES / self.written:g} times: the rival looks slower than it is. The larger runs list all",
-            ),
+            beside,
         ]

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from benchmarks.contender import Contender, Sink
 from benchmarks.front import STD
 from benchmarks.origin import Door, some_bytes
-from benchmarks.results import Figure, Timing, same, speed_against
+from benchmarks.results import Figure, Timing, same, speed_figure
 from benchmarks.workload import Workload
 from datalayer import RunId, TaskKey
 
@@ -290,21 +290,24 @@ class Commit(Workload):
     def figures(self, timings: Mapping[str, Timing]) -> list[Figure]:
         ours, rename, magic = (timings[kind.name] for kind in (OurCommit, Rename, MagicCommit))
         afar, rename_afar, loop = (timings[kind.name] for kind in (CommitAfar, RenameAfar, LoopAfar))
+        note = (
+            f"a server in memory copies a part in {rename.wall.median / rename.request_count * 1e3:.2g} ms, {_PARALLEL} at once, and ours takes "
+            f"{ours.cpu.median * 1e3:.2g} ms of its own, most of it to encode {ours.bytes_up / 1e3:.0f} KB of manifest. No S3 answers so soon: see "
+            "the figure before the emulated one"
+        )
         return [
-            Figure(
-                name="speed against rename, one after the other",
-                value=speed_against(afar, loop),
-                unit="×",
+            speed_figure(
+                "speed against rename, one after the other",
+                afar,
+                loop,
                 at_least=200,
                 ceiling="2,000 round trips over one",
-                emulated=True,
             ),
-            Figure(
-                name=f"speed against rename, {_PARALLEL} at once",
-                value=speed_against(afar, rename_afar),
-                unit="×",
+            speed_figure(
+                f"speed against rename, {_PARALLEL} at once",
+                afar,
+                rename_afar,
                 ceiling=f"1,000 / {_PARALLEL} round trips over one",
-                emulated=True,
             ),
             Figure(
                 name="requests of a commit", value=same(ours.request_count), unit="requests", at_most=3, ceiling="1"
@@ -316,21 +319,21 @@ class Commit(Workload):
                 at_least=200,
                 ceiling="1,001",
             ),
-            Figure(
-                name=f"speed against rename on loopback, {_PARALLEL} at once, emulated",
-                value=speed_against(ours, rename),
-                unit="×",
+            speed_figure(
+                f"speed against rename on loopback, {_PARALLEL} at once, emulated",
+                ours,
+                rename,
                 at_least=200,
                 ceiling="one round trip",
-                note=f"a server in memory copies a part in {rename.wall.median / rename.request_count * 1e3:.2g} ms, {_PARALLEL} at once, and "
-                f"ours takes {ours.cpu.median * 1e3:.2g} ms of its own, most of it to encode {ours.bytes_up / 1e3:.0f} KB of manifest. "
-                "No S3 answers so soon: see the figure before the emulated one",
+                emulated=False,
+                note=note,
             ),
-            Figure(
-                name="speed against the magic committer's completes on loopback, emulated",
-                value=speed_against(ours, magic),
-                unit="×",
+            speed_figure(
+                "speed against the magic committer's completes on loopback, emulated",
+                ours,
+                magic,
                 at_least=10,
                 ceiling="one round trip",
+                emulated=False,
             ),
         ]

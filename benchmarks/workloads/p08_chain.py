@@ -31,7 +31,7 @@ from benchmarks.contender import Contender
 from benchmarks.front import STD
 from benchmarks.origin import Door
 from benchmarks.reading import publish_large
-from benchmarks.results import Figure, Timing, same, speed_against
+from benchmarks.results import Figure, Timing, same, speed_figure
 from benchmarks.workload import Scale, Workload
 
 _Comparison = tuple[type[Chain], type[Chain], float | None, str]
@@ -113,14 +113,14 @@ class ChainRaw(Workload):
     def figures(self, timings: Mapping[str, Timing]) -> list[Figure]:
         emulated = self.limits is not None
         found = [
-            Figure(
-                name=f"{ours.name}: speed against {rival.name}",
-                value=speed_against(timings[ours.name], timings[rival.name]),
-                unit="×",
+            speed_figure(
+                f"{ours.name}: speed against {rival.name}",
+                timings[ours.name],
+                timings[rival.name],
                 at_least=goal if emulated else None,
                 ceiling=ceiling if emulated else "",
                 emulated=emulated,
-                note=self.note(ours, rival, timings) if emulated and goal else "",
+                note=self.note(ours, timings),
             )
             for ours, rival, goal, ceiling in _COMPARED
             if {ours, rival} <= set(self.chains)
@@ -143,7 +143,7 @@ class ChainRaw(Workload):
             ),
         ]
 
-    def note(self, ours: type[Chain], rival: type[Chain], timings: Mapping[str, Timing]) -> str:
+    def note(self, ours: type[Chain], timings: Mapping[str, Timing]) -> str:
         """Say why a goal may be missed."""
         if ours is not NodeCached or self.size >= 1 << 30 or not self.limits:
             return ""

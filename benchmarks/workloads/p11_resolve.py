@@ -174,8 +174,8 @@ class Resolve(Workload):
                 value=_micro(timings[NewProcess.name].wall),
                 unit="µs",
                 at_most=60,
-                note="decoders are made, and their code is run once, when the layer is made. What is left is one read of a file, two passes of "
-                "JSON and a SHA-256 with cold caches; next step: take the digest only where a pin has one to compare",
+                note="decoders are made, and their code is run once, when the layer is made. What is left is one read of a file and "
+                "one pass of its JSON, with the processor's caches cold: see the figure below for both together",
             ),
             Figure(
                 name="layer made and first resolve together, new process",
