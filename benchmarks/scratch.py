@@ -41,4 +41,4 @@ def remove_stale(*places: Path) -> list[Path]:
 
 
 def _namespace() -> int:
-    return os.stat("/proc/self/ns/pid").st_ino
+    return Path("/proc/self/ns/pid").stat().st_ino

@@ -61,6 +61,8 @@ class NewProcess(_Resolves):
     name = "pinned, new process"
     settings = "layer.resolve(key, attempt=1) once, config cache=folder, in a fresh process"
     in_new_process = True
+    # No process is any warmer for one before it.
+    warmed_by_preparing = True
 
     def open(self, door: Door) -> None:
         self.layer = door.layer(cache=self.cache)
