@@ -15,8 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from benchmarks import efs
 from benchmarks.contender import Contender, Sink
 from benchmarks.front import STD
+from benchmarks.needs import SPARK, Needs
 from benchmarks.origin import Door
 from benchmarks.reading import RUN
 from benchmarks.results import Figure, Sample, Spread, Timing, fastest, paired, same, speed_against
@@ -31,7 +33,6 @@ from benchmarks.spark_arms import (
     Shared,
     StockS3A,
     Transferred,
-    shared_layer,
 )
 from benchmarks.spark_room import SparkRoom
 from benchmarks.tpch import Q1, Q3, Q6, Q9, TABLES, Query, tables
@@ -129,12 +130,17 @@ class SparkQueries(Workload):
     measures = "TPC-H Q6, Q1, Q3, Q9 by Spark, local[2], before an emulated S3 and EFS (full: scale factor 1; bench: 0.1; quick: 0.05, Q6 and Q1)"
     limits = STD
     alluxio = True
-    efs = True
     counted_apart = False
 
     def __init__(self, scale: Scale) -> None:
         super().__init__(scale)
         self.spark: SparkHere | None = None
+        self.left_out = efs.why_not()
+        self.efs = not self.left_out
+        self.factor = scale.pick(full=1.0, bench=0.1, quick=0.05, tiny=0.01)
+
+    def needs(self) -> Needs:
+        return {**super().needs(), **SPARK, f"tpch-{self.factor:g}": lambda: tables(self.factor)}
 
     @property
     def rounds(self) -> int:
@@ -148,15 +154,16 @@ class SparkQueries(Workload):
     @property
     def arms(self) -> list[tuple[type[Arm], str]]:
         """The ways, each with its state."""
+        here = [arm for arm in _ARMS if arm[0] is not Shared or not self.left_out]
         if self.scale is Scale.QUICK:
-            return [arm for arm in _ARMS if arm in _QUICK]
-        return [arm for arm in _ARMS if self.scale is not Scale.BENCH or arm not in _NOT_AT_BENCH]
+            return [arm for arm in here if arm in _QUICK]
+        return [arm for arm in here if self.scale is not Scale.BENCH or arm not in _NOT_AT_BENCH]
 
     def prepare(self, door: Door) -> None:
-        folder = tables(self.scale.pick(full=1.0, bench=0.1, quick=0.05, tiny=0.01))
+        folder = tables(self.factor)
         key = TaskKey("bench", "tpch", "tables", RUN)
         self.sizes: dict[str, int] = {}
-        for layer in (door.layer(), shared_layer(door)):
+        for layer in (door.layer(), *(() if self.left_out else (door.efs_layer(),))):
             with layer.publish(key) as attempt:
                 for table in TABLES:
                     attempt.output(table).put_folder(folder / table)
@@ -269,6 +276,8 @@ class SparkQueries(Workload):
             )
             for arm in _HOT
         ]
+        if self.left_out:
+            found.append(Figure(name="left out: shared-fs, EFS", value=same(1), unit="", note=self.left_out))
         wrong = len({(one.group, timings[one.name].checksum) for one in self.contenders()}) - len(self.queries)
         found.append(
             Figure(
