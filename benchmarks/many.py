@@ -69,7 +69,7 @@ class ReadMany(Many):
 
     def __init__(self, key: TaskKey, count: int, parallel: int = PARALLEL) -> None:
         super().__init__(key, count, parallel)
-        self.settings = f"layer.resolve(key)['default'].read_many(parallel={parallel}), resolved and verified"
+        self.settings = "layer.resolve(key)['default'].read_many(), its own 192 at once, resolved and verified"
 
     def open(self, door: Door) -> None:
         self.door = door
@@ -80,7 +80,7 @@ class ReadMany(Many):
 
     def run(self, sink: Sink) -> None:
         output = self.layer.resolve(TaskKey.parse(self.key))["default"]
-        for _, data in output.read_many(parallel=self.parallel):
+        for _, data in output.read_many():
             sink.take(data)
 
 

@@ -36,7 +36,8 @@ _SMALL = 256 << 10
 # A file of a pack up to here is read whole when it is opened.
 _PACKED_AT_ONCE = 1 << 20
 _BATCH = 4
-_MANY_AT_ONCE = 128
+# Of 64 KB, 250 MB/s are 3,900 files a second, and S3 answers each in 43 ms on average: 165 have to be in flight to fill the line.
+_MANY_AT_ONCE = 192
 _SOME_AT_ONCE = 32
 _AHEAD = 8
 _READ_AHEAD = 64 << 20
@@ -362,7 +363,7 @@ class ResolvedOutput:
 
         Args:
             names: Which, and in which order; by default all, in the manifest's order.
-            parallel: How many are read at once; by default 128 where they are under 256 KiB on average, else 32. Some 64 MiB of them are in memory,
+            parallel: How many are read at once; by default 192 where they are under 256 KiB on average, else 32. Some 64 MiB of them are in memory,
                 or so many files where they are large.
 
         Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,28 @@ def test_a_changed_file_is_found_at_its_turn(output: ResolvedOutput, store: Memo
 def test_a_file_that_is_not_there_is_named(output: ResolvedOutput) -> None:
     with pytest.raises(NotFoundError, match="part-99"):
         list(output.read_many(["part-99"]))
+
+
+def test_small_files_are_as_many_at_once_as_fill_the_line_to_s3(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = threading.Barrier(192)
+    layer = DataLayer(Config(), stores={Tier.COLD: store})
+    with layer.publish(KEY) as attempt:
+        for number in range(192):
+            attempt.output().put(f"{number:03}", b"1")
+    get = store.get
+
+    def slow(path: str) -> Any:
+        if path.endswith(tuple("0123456789")):
+            # Broken, and so raised, if fewer come.
+            at_once.wait(20)
+        return get(path)
+
+    output = layer.resolve(KEY)["default"]
+    assert len(output.files) == 192
+    monkeypatch.setattr(store, "get", slow)
+    assert len(list(output.read_many())) == 192
 
 
 @pytest.mark.parametrize("parallel", [1, 3, 8])
