@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 MAX_LISTED = 32
 """Up to this many files Spark gets the manifest's own list; beyond it (its default threshold for a distributed listing) the folder."""
 
+_DICTIONARIES = "parquet.filter.dictionary.enabled"
+_SMALL = 32 << 20
+"""Bytes: the columns that a query reads of a file of this size take about as long as two or three round trips."""
+
 _FORMATS = {
     "parquet": "parquet",
     "csv": "csv",
@@ -86,6 +90,8 @@ def read(
     if schema is not None:
         reader = reader.schema(schema)
     copies = local_copies(session, output, entries)
+    if copies is None and small_on_a_store(output.spark_uri, entries):
+        options = {_DICTIONARIES: False, **options}
     folder = copies.folder if copies else output.spark_uri
     # A reference may name some of many files in a folder. The folder of a cache has only those that were asked for.
     by_list = len(entries) <= MAX_LISTED or output.output.kind == REFERENCE or copies is not None
@@ -103,6 +109,15 @@ def read(
     except spark_errors() as error:
         raise explained(error) or _read_error(output, folder, error) from error
     return frame
+
+
+def small_on_a_store(uri: str, entries: Iterable[Entry]) -> bool:
+    """Whether files are so small, and so far away, that a look at what they could be passed over for costs more than to read them.
+
+    Parquet reads the dictionaries of filtered columns first, one after the other, and one of S3's round trips brings a connection 2 to 3 MB of data.
+    Statistics, which come with the footer, are looked at all the same.
+    """
+    return not uri.startswith("file:") and all(entry.length <= _SMALL for entry in entries)
 
 
 def _when(output: ResolvedOutput) -> float:

@@ -335,3 +335,26 @@ def test_what_a_running_session_cannot_take_is_named(spark: SparkSession, tmp_pa
         session(layer, **{"spark.driver.memory": "3g"})
     session(layer, **{"spark.sql.shuffle.partitions": "3", "spark.hadoop.datalayer.test": "x"})
     assert spark.conf.get("spark.sql.shuffle.partitions") == "3"
+
+
+def test_of_small_files_on_s3_no_dictionary_is_asked_for_before_they_are_read(
+    spark: SparkSession, versitygw: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FaultProxy(versitygw.endpoint) as proxy:
+        layer = on_s3(versitygw, proxy.endpoint)
+        session(layer)
+        key = a_key()
+        with layer.publish(key) as attempt:
+            # Few values: written by dictionary.
+            write(numbers(spark, 30_000, 1).selectExpr("id % 7 as a", "id % 5 as b", "id"), attempt.output("rows"))
+        output = layer.resolve(key)["rows"]
+
+        def gets() -> int:
+            frame = read(spark, output).where("a = 3 and b = 2")
+            proxy.reset()
+            assert frame.count() == len(range(17, 30_000, 35))
+            return proxy.count("GET", ".parquet")
+
+        alone = gets()
+        monkeypatch.setattr(reading_module, "_SMALL", 0)
+        assert gets() > alone
