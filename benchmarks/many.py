@@ -62,14 +62,15 @@ class Many(Contender):
 
 
 class ReadMany(Many):
-    """Ours: resolved anew, and every file verified."""
+    """Ours: resolved anew, and every file verified; with as many requests in flight as it takes by itself, or as the rivals have."""
 
     name = "datalayer read_many"
-    packed = False
 
-    def __init__(self, key: TaskKey, count: int, parallel: int = PARALLEL) -> None:
-        super().__init__(key, count, parallel)
-        self.settings = "layer.resolve(key)['default'].read_many(), its own 192 at once, resolved and verified"
+    def __init__(self, key: TaskKey, count: int, parallel: int | None = None) -> None:
+        super().__init__(key, count)
+        self.given: dict[str, Any] = {} if parallel is None else {"parallel": parallel}
+        at_once = "as many at once as it takes by itself" if parallel is None else f"parallel={parallel}"
+        self.settings = f"layer.resolve(key)['default'].read_many(), {at_once}, resolved and verified"
 
     def open(self, door: Door) -> None:
         self.door = door
@@ -80,7 +81,7 @@ class ReadMany(Many):
 
     def run(self, sink: Sink) -> None:
         output = self.layer.resolve(TaskKey.parse(self.key))["default"]
-        for _, data in output.read_many():
+        for _, data in output.read_many(**self.given):
             sink.take(data)
 
 

@@ -280,11 +280,6 @@ class NodeCache(Arm):
             self.folder = None
 
 
-def shared_layer(door: Door) -> DataLayer:
-    """Return a layer of the design ``shared-fs`` on the emulated EFS."""
-    return door.efs_layer()
-
-
 def _s3a(spark: SparkSession, bucket: str) -> Any:
     jvm: Any = spark._jvm  # noqa: SLF001 - PySpark has no public way to Hadoop's file systems
     return jvm.org.apache.hadoop.fs.FileSystem.get(jvm.java.net.URI(f"s3a://{bucket}/"), _hadoop(spark))

@@ -44,7 +44,7 @@ class SmallFiles(Workload):
         super().__init__(scale)
         self.count = scale.pick(full=10_000, bench=1250, quick=640, tiny=4)
         self.part = scale.pick(full=200, bench=60, quick=20, tiny=1)
-        self.in_flight = scale.pick(full=(128, 256), bench=(128, 256), quick=(128,), tiny=(2,))
+        self.in_flight = scale.pick(full=(128, 256), bench=(128, 256), quick=(256,), tiny=(2,))
         self.size = scale.pick(full=self.size, bench=self.size, quick=self.size, tiny=100)
         self.marks = (self.part * self.size,)
         self.measures = f"{self.count:,} files of {self.size // 1000} KB, all read, emulated S3"
