@@ -116,6 +116,8 @@ class Line(msgspec.Struct, frozen=True):
 
     name: str
     points: list[tuple[float, float]]
+    texts: list[str] = []
+    """What stands beside each point, where something does."""
 
 
 class Plot(msgspec.Struct, frozen=True, kw_only=True):

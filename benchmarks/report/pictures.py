@@ -127,6 +127,10 @@ def plot_picture(plot: Plot) -> str:
                 markersize=11 if plot.points else 4.5,
                 linewidth=0 if plot.points else 1.6,
             )
+            for (x, y), text in zip(line.points, line.texts, strict=False):
+                axes.annotate(
+                    text, (x, y), (0, 9), textcoords="offset points", ha="center", va="bottom", fontsize=8.5, color=_DIM
+                )
         places = [point for line in plot.lines for point in line.points]
         across, up = [x for x, _ in places], [y for _, y in places]
         # What is nothing has no place on a logarithmic axis.
