@@ -122,9 +122,9 @@ class Counts(msgspec.Struct, frozen=True):
 class Front:
     """A running front."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self.endpoint = f"http://{HOST}:{port}"
+    def __init__(self, port: int, host: str = HOST) -> None:
+        self._port, self._host = port, host
+        self.endpoint = f"http://{host}:{port}"
 
     def counts(self) -> Counts:
         """Return what came through since the start, or since it was last forgotten."""
@@ -135,14 +135,14 @@ class Front:
         self._ask("POST", f"?round={number}")
 
     def _ask(self, method: str, query: str = "") -> Counts:
-        with contextlib.closing(http.client.HTTPConnection(HOST, self._port, timeout=30)) as connection:
+        with contextlib.closing(http.client.HTTPConnection(self._host, self._port, timeout=30)) as connection:
             connection.request(method, _COUNTS + query)
             return msgspec.json.decode(connection.getresponse().read(), type=Counts)
 
 
 @contextlib.contextmanager
-def running_front(upstream: str, limits: Limits | None = None) -> Iterator[Front]:
-    """A front on a loopback port of its own before the server at ``upstream``.
+def running_front(upstream: str, limits: Limits | None = None, host: str = HOST) -> Iterator[Front]:
+    """A front on a port of its own, by default loopback's, before the server at ``upstream``.
 
     Raises:
         RuntimeError: There is no Go toolchain, or the program could not be built or started.
@@ -151,10 +151,10 @@ def running_front(upstream: str, limits: Limits | None = None) -> Iterator[Front
     told = msgspec.json.encode(limits or RAW).decode()
 
     def command(port: int) -> list[str | Path]:
-        return [file, f"-address={HOST}:{port}", f"-upstream={upstream}", f"-limits={told}"]
+        return [file, f"-address={host}:{port}", f"-upstream={upstream}", f"-limits={told}"]
 
-    with ServerProcess(command, lambda port: bool(Front(port).counts())) as server:
-        yield Front(server.port)
+    with ServerProcess(command, lambda port: bool(Front(port, host).counts())) as server:
+        yield Front(server.port, host)
 
 
 def program() -> Path:

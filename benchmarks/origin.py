@@ -17,6 +17,7 @@ from benchmarks.efs import EFS, Efs, memory_folder, running_efs
 from benchmarks.front import Front, Limits, running_front
 from datalayer import Config, DataLayer
 from tests.services.alluxio import AlluxioServer
+from tests.services.process import HOST
 from tests.services.s3server import S3Server, versitygw_server
 
 if TYPE_CHECKING:
@@ -192,12 +193,19 @@ class Origin:
             yield front, replace(self.door, endpoint=front.endpoint)
 
     @contextlib.contextmanager
-    def with_alluxio(self, limits: Limits | None = None) -> Iterator[Origin]:
-        """The same bucket, with a folder of Alluxio on it. All go through one front: so what Alluxio asks for is counted, too."""
+    def with_alluxio(self, limits: Limits | None = None, host: str = HOST) -> Iterator[Origin]:
+        """The same bucket, with a folder of Alluxio on it. All go through one front: so what Alluxio asks for is counted, too.
+
+        Args:
+            limits: Of the front.
+            host: The address of this machine at which both serve.
+        """
         with contextlib.ExitStack() as running:
-            server = self._alluxio() if callable(self._alluxio) else self._alluxio
-            server = server or running.enter_context(_alluxio(self._server))
-            front = running.enter_context(running_front(self.door.endpoint, limits))
+            server = None
+            if host == HOST:
+                server = self._alluxio() if callable(self._alluxio) else self._alluxio
+            server = server or running.enter_context(_alluxio(self._server, host))
+            front = running.enter_context(running_front(self.door.endpoint, limits, host))
             folder = running.enter_context(server.mount(self.door.bucket, "root", endpoint=front.endpoint))
             origin = Origin(self._server, self.door.bucket, server)
             origin.door = replace(origin.door, alluxio=Alluxio(folder.url, folder.proxy))
@@ -253,8 +261,8 @@ def running_origins() -> Iterator[Origins]:
         yield Origins(running.enter_context(versitygw_server(folder=Path(folder))), running)
 
 
-def _alluxio(server: S3Server) -> AlluxioServer:
-    return AlluxioServer(server, memory=_ALLUXIO_MEMORY, measured=True)
+def _alluxio(server: S3Server, host: str = HOST) -> AlluxioServer:
+    return AlluxioServer(server, memory=_ALLUXIO_MEMORY, measured=True, host=host)
 
 
 def some_bytes(size: int, seed: int = 0) -> bytes:

@@ -121,9 +121,9 @@ def _run() -> Seen:
     pids = [room.jvm.pid, psutil.Process().pid]
     for pid in pids:
         Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
-    before = sum(map(_cpu, pids))
+    before = sum(map(cpu_seconds, pids))
     rows = arm.rows(room.spark, QUERIES[query])
-    return Seen(rows, sum(map(_cpu, pids)) - before, sum(map(_peak, pids)))
+    return Seen(rows, sum(map(cpu_seconds, pids)) - before, sum(map(_peak, pids)))
 
 
 def _close() -> None:
@@ -148,7 +148,8 @@ def _spark(door: Door, memory: str) -> SparkSession:
     )
 
 
-def _cpu(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """Return what a process has spent, user and system."""
     times = psutil.Process(pid).cpu_times()
     return times.user + times.system
 

@@ -16,6 +16,7 @@ from benchmarks.needs import ALLUXIO, EFS, ORIGIN, Needs
 from benchmarks.origin import Door, Origin
 from benchmarks.results import Figure, Plot, Result, Timing, all_rounds
 from benchmarks.worker import BenchmarkError, Ran, working
+from tests.services.process import HOST
 
 _T = TypeVar("_T")
 
@@ -57,6 +58,8 @@ class Workload(ABC):
     """Whether a folder of Alluxio is mounted on the bucket. All requests are counted together then, Alluxio's and the contenders'."""
     efs = False
     """Whether there is a folder on an *emulated* EFS beside the bucket: ``door.required_efs``."""
+    cluster = False
+    """Whether it runs in pods of a Kubernetes on this machine."""
     marks: tuple[int, ...] = ()
     """Lengths in bytes at which each contender's checksum is also taken, for those that do only a part of the work."""
 
@@ -70,6 +73,10 @@ class Workload(ABC):
     def needs(self) -> Needs:
         """Return what is to be in the cache before it is timed; by default the programs and jars that its servers are."""
         return {**ORIGIN, **(ALLUXIO if self.alluxio else {}), **(EFS if self.efs else {})}
+
+    def place(self) -> contextlib.AbstractContextManager[str]:
+        """Return what is to run before its servers do, and gives the address at which front and Alluxio serve; by default loopback's."""
+        return contextlib.nullcontext(HOST)
 
     @property
     def rounds(self) -> int:
@@ -110,9 +117,10 @@ def measure(
         BenchmarkError: A contender failed, or two delivered different bytes.
     """
     with contextlib.closing(workload), contextlib.ExitStack() as running:
+        host = running.enter_context(workload.place())
         if workload.alluxio:
             progress("starting Alluxio")
-            origin = running.enter_context(origin.with_alluxio(workload.limits))
+            origin = running.enter_context(origin.with_alluxio(workload.limits, host))
         if workload.efs:
             progress("mounting the emulated EFS")
             origin = running.enter_context(origin.with_efs())

@@ -19,6 +19,7 @@ from benchmarks.workloads.p10_first_touch import FirstTouches
 from benchmarks.workloads.p11_resolve import Resolve
 from benchmarks.workloads.p12_import import Import
 from benchmarks.workloads.p13_safety import Safety
+from benchmarks.workloads.p14_cluster import ClusterQueries
 from benchmarks.workloads.p14_spark import SparkQueries
 from benchmarks.workloads.p15_tail import Tail
 from benchmarks.workloads.p16_small_task import SmallTask
@@ -52,6 +53,7 @@ WORKLOADS: dict[str, type[Workload]] = {
         Import,
         Safety,
         SparkQueries,
+        ClusterQueries,
         Tail,
         SmallTask,
         Cost,

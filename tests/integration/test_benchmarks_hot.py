@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-@pytest.mark.parametrize("name", [name for name, kind in WORKLOADS.items() if kind.alluxio])
+# What runs in pods is in tests/cluster.
+@pytest.mark.parametrize("name", [name for name, kind in WORKLOADS.items() if kind.alluxio and not kind.cluster])
 def test_a_workload_with_alluxio_runs_and_yields_its_figures(
     name: str, versitygw: S3Server, alluxio: AlluxioServer, spark: SparkSession
 ) -> None:
