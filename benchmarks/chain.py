@@ -96,6 +96,7 @@ class InPlace(Chain):
 
     name = "s3-direct"
     settings = "stream(name) into output().open(name), a layer for each task"
+    in_part = True
 
     def layer(self) -> DataLayer:
         """Return a new task's layer."""
@@ -165,6 +166,8 @@ class NodeCached(InPlace):
 
     name = "hot-cold, NodeCache"
     settings = "as s3-direct, design hot-cold with a cache folder and CACHE_THROUGH"
+    # The first task's input is on S3, and every other one's on the machine.
+    in_part = False
 
     def layer(self) -> DataLayer:
         # Room for what the next task reads, not for all there ever was: copies are in memory here.
@@ -176,6 +179,7 @@ class Shared(InPlace):
 
     name = "shared-fs"
     settings = "as s3-direct, design shared-fs on a folder in memory"
+    in_part = False
 
     def layer(self) -> DataLayer:
         return DataLayer(self.door.config(design="shared-fs", tiers={"shared": {"url": str(self.volume())}}))
