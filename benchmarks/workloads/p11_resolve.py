@@ -183,7 +183,8 @@ class Resolve(Workload):
                 name="layer made and first resolve together, new process",
                 value=_micro(timings[NewLayer.name].wall),
                 unit="µs",
-                note="what is done when the layer is made, so that the figure above is small, is in this one; the import is P12's",
+                note="what is done when the layer is made, so that the figure above is small, is in this one; the import is P12's. Most of it loads "
+                "the modules of the store, which a remembered resolve does not ask; next step: load them with the first request",
             ),
             Figure(
                 name="requests of the first resolve in a new process, remembered",
