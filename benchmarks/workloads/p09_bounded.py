@@ -79,7 +79,9 @@ class BoundedScan(Workload):
         self.size = scale.pick(full=4 << 30, bench=1 << 30, quick=512 << 20, tiny=1 << 20)
         self.passes = scale.pick(full=8, bench=4, quick=2, tiny=2)
         scanned, file = (f"{size / (1 << 30):g} GiB" for size in (self.passes * self.size, self.size))
-        self.measures = f"{scanned} scanned in a memory cgroup of {LIMIT >> 20} MiB: a file of {file}, {self.passes} times"
+        self.measures = (
+            f"{scanned} scanned in a memory cgroup of {LIMIT >> 20} MiB: a file of {file}, {self.passes} times"
+        )
 
     def why_not_here(self) -> str:
         return why_not()
