@@ -78,6 +78,8 @@ class ReadMany(Many):
     def prepare(self) -> None:
         # Nothing is remembered of the last round: neither the manifest nor the list of files.
         self.layer = self.door.layer()
+        # The client is made here, as the rivals'. The run asks for the head again: an unpinned resolve always does.
+        self.layer.resolve(TaskKey.parse(self.key))
 
     def run(self, sink: Sink) -> None:
         output = self.layer.resolve(TaskKey.parse(self.key))["default"]
