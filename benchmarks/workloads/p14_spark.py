@@ -314,7 +314,7 @@ _COLD_NOTES: dict[type[Arm], str] = {
         "What is read in place takes a chain of seven round trips, each 30 ms and more: the manifest, the footer's length and the footer for the "
         "columns' names, what a file is, its footer's length, its footer, its columns; a download takes two. So tables of a few MB are sooner there "
         "whole, at several times the bytes: five round trips are 0.2 s, in which 250 MB/s bring 50 MB. In place wins as tables grow beyond "
-        "that, as those of the full scale do. Next: names and footers from the manifest, which would leave two."
+        "that. Next: names and footers from the manifest, which would leave two."
     ),
     Alluxio: (
         "It fetches a file by itself when it is first asked, block by block, and looks at S3 before. Next: warm it, as the design foresees."
