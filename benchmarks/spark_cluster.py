@@ -26,7 +26,6 @@ from spark_env.kubernetes import (
     executor_template,
 )
 from tests.services.kubernetes.client import Team
-from tests.services.kubernetes.images import IMAGES
 from tests.services.kubernetes.manifests import ACCOUNT, SHARED
 
 EXECUTORS = 2
@@ -55,6 +54,9 @@ class ClusterSpark:
             raise LookupError("the cluster's node shares no folder with this machine")
         volumes = [{"name": SHARED, "persistentVolumeClaim": {"claimName": SHARED}}]
         mounts = [{"name": SHARED, "mountPath": str(team.shared)}]
+        # It loads Docker's client, half a second that every contender of any workload would spend.
+        from tests.services.kubernetes.images import IMAGES
+
         job = SparkOnPods(name="p14", image=IMAGES["spark"].tag, executors=(EXECUTORS, EXECUTORS), cpu="100m")
         pod = DriverPod(_POD, team.namespace, "", ACCOUNT)
         settings = driver_conf(job, pod, template=f"{_PLACE}/{EXECUTOR_TEMPLATE}") | data_conf(config, {}) | _CONF

@@ -28,8 +28,6 @@ from benchmarks.tpch import Q1, Q3, Q6, Q9, TABLES, Query, tables
 from benchmarks.workload import Scale, Workload
 from datalayer import Config, DataLayer, TaskKey
 from tests.services.kubernetes.client import Team, local_cluster
-from tests.services.kubernetes.cluster import used
-from tests.services.kubernetes.images import build_images, load_images
 from tests.services.kubernetes.programs import why_no_cluster
 from tests.services.kubernetes.site import Site
 
@@ -183,11 +181,17 @@ class ClusterQueries(Workload):
         return why_no_cluster() or ""
 
     def needs(self) -> Needs:
+        # Docker's client takes half a second to load, which every contender of any workload would spend.
+        from tests.services.kubernetes.images import build_images
+
         own = {"the image spark": lambda: build_images(["spark"]), f"tpch-{self.factor:g}": lambda: tables(self.factor)}
         return {**super().needs(), **own}
 
     @contextlib.contextmanager
     def place(self) -> Iterator[str]:
+        from tests.services.kubernetes.cluster import used
+        from tests.services.kubernetes.images import load_images
+
         site = Site()
         with used(site):
             load_images(site, ["spark"])

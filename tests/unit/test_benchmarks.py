@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import math
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -299,3 +301,9 @@ def test_readers_that_hang_fail_the_workload(origin: Origin, monkeypatch: pytest
 def test_what_the_workloads_of_a_scale_may_take_fits_its_budget(scale: Scale) -> None:
     kinds = [WORKLOADS[name] for name in chosen([], scale)]
     assert sum(seconds_for(kind.name, kind.row, scale.value) for kind in kinds) <= BUDGETS[scale.value]
+
+
+def test_a_contenders_process_loads_nothing_that_only_some_workload_needs() -> None:
+    program = "import sys, benchmarks.workloads\nprint(*({'docker', 'pytest', 'pyspark', 'boto3'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []
