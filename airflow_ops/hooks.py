@@ -14,7 +14,7 @@ from datalayer.addresses.keys import DEFAULT_OUTPUT, TaskKey
 if TYPE_CHECKING:
     from datalayer.commit.publisher import Attempt
     from datalayer.layer import DataLayer
-    from datalayer.resolve.resolution import ResolvedOutput
+    from datalayer.resolve.output import ResolvedOutput
 
 
 class DataLayerHook(BaseHook):

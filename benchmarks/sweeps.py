@@ -25,7 +25,7 @@ from benchmarks.page_cache import drop_folder
 from benchmarks.poc import SERIAL, Transfer
 from benchmarks.reading import RUN
 from datalayer import DataLayer, TaskKey
-from datalayer.resolve.resolution import ResolvedOutput
+from datalayer.resolve.output import ResolvedOutput
 
 _SMALL = 1 << 20
 

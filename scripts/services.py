@@ -110,7 +110,7 @@ def up(folder: Path, host: str) -> int:
                 print(f"services: they did not start:\n{log.read_text()[-3000:]}", file=sys.stderr)
                 return 1
             time.sleep(0.1)
-    except BaseException:
+    except BaseException:  # also an interrupt leaves no server running
         process.terminate()  # ours, and not reaped yet: its number is nobody else's
         process.wait()
         raise

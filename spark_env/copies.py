@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from datalayer.commit.manifest import Entry
     from datalayer.layer import DataLayer
-    from datalayer.resolve.resolution import ResolvedOutput
+    from datalayer.resolve.output import ResolvedOutput
     from datalayer.stores.hot import HotStore
 
 MAX_HELD = 256
@@ -110,7 +110,7 @@ def watching(session: SparkSession, layer: DataLayer) -> Iterator[None]:
     before = moved(session)
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # py4j's errors and ours alike; what is not known is raised on
         told = None if isinstance(error, TransientStoreError) else explained(error)
         if told is None:
             raise

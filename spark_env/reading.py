@@ -16,13 +16,13 @@ from spark_env.failures import is_missing_file, reason, spark_errors
 from spark_env.known_files import frame_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
     from datalayer.commit.manifest import Entry
-    from datalayer.resolve.resolution import ResolvedOutput
+    from datalayer.resolve.output import ResolvedOutput
 
 MAX_LISTED = 32
 """Up to this many files Spark gets the manifest's own list; beyond it (its default threshold for a distributed listing) the folder."""
@@ -148,7 +148,7 @@ def literal(path: str) -> str:
     return _PATTERN_CHARACTERS.sub(r"\\\1", path)
 
 
-def check_readable(output: ResolvedOutput, entries: Iterable[Entry]) -> None:
+def check_readable(output: ResolvedOutput, entries: Sequence[Entry]) -> None:
     """Make sure that an engine other than ours can read an output's files as they lie.
 
     Raises:
@@ -158,9 +158,8 @@ def check_readable(output: ResolvedOutput, entries: Iterable[Entry]) -> None:
     if isinstance(output, LocalOutput):
         return  # The copy holds every file under its own name, verified.
     if output.output.kind == REFERENCE:
-        for entry in entries:
-            output.open(entry.name).close()  # it compares the object's version with the pinned one
-    elif packed := next((entry for entry in entries if entry.offset or entry.object), None):
+        output.check_pins(entries)
+    elif packed := next((entry for entry in entries if output.is_packed(entry)), None):
         raise NotSupportedError(
             f"{output.key}: {packed.name!r} is packed into a larger object, which only this library reads: use .dataset() or .open(name)",
             tier=output.tier.value,

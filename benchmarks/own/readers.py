@@ -13,7 +13,7 @@ from benchmarks.origin import Door
 from benchmarks.page_cache import drop_files, drop_folder
 from benchmarks.poc import SERIAL, Transfer
 from datalayer import DataLayer, TaskKey
-from datalayer.resolve.resolution import ResolvedOutput
+from datalayer.resolve.output import ResolvedOutput
 
 _SMALL = 1 << 20
 

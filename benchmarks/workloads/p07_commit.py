@@ -111,14 +111,20 @@ class Rename(_Parts):
 
         self.final = f"{self.folder}/{next(self.number)}/final"
         self.staging = f"{self.folder}/staging"
-        put = lambda part: obstore.put_async(self.store, f"{self.staging}/{part[0]}", part[1])  # noqa: E731
+
+        async def put(part: tuple[str, bytes]) -> None:
+            await obstore.put_async(self.store, f"{self.staging}/{part[0]}", part[1])
+
         asyncio.run(_limited(put, self.parts, _STAGED_AT_ONCE))
 
     def run(self, sink: Sink) -> None:
         import obstore
 
         names = [name for name, _ in self.parts]
-        copy = lambda name: obstore.copy_async(self.store, f"{self.staging}/{name}", f"{self.final}/{name}")  # noqa: E731
+
+        async def copy(name: str) -> None:
+            await obstore.copy_async(self.store, f"{self.staging}/{name}", f"{self.final}/{name}")
+
         asyncio.run(_limited(copy, names))
         obstore.delete(self.store, [f"{self.staging}/{name}" for name in names])
 

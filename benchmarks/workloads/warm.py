@@ -22,7 +22,7 @@ from benchmarks.reading import NAME, RUN, publish_large
 from benchmarks.results import Figure, Timing, same, speed_against
 from benchmarks.workload import Workload
 from datalayer import TaskKey
-from datalayer.resolve.resolution import ResolvedOutput
+from datalayer.resolve.output import ResolvedOutput
 
 _TABLE = "part-0.arrow"
 _COLUMNS = 8

@@ -10,7 +10,8 @@ from datalayer.errors import InvalidKeyError, NotFoundError
 
 if TYPE_CHECKING:
     from datalayer.layer import DataLayer
-    from datalayer.resolve.resolution import Resolution, ResolvedOutput
+    from datalayer.resolve.output import ResolvedOutput
+    from datalayer.resolve.resolution import Resolution
     from datalayer.taskfs.paths import TaskPath
 
 _IDS = 3

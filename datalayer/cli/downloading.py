@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from datalayer.commit.manifest import Entry
-    from datalayer.resolve.resolution import ResolvedOutput
+    from datalayer.resolve.output import ResolvedOutput
 
 _PARALLEL = 8
 _CHUNK_BYTES = 4 << 20
@@ -57,7 +57,7 @@ def download(output: ResolvedOutput, folder: Path, prefix: str, done: Callable[[
         pending = [pool.submit(_fetch, output, entry, folder, done) for entry in wanted]
         try:
             return fetched + [future.result() for future in pending]
-        except BaseException:
+        except BaseException:  # also an interrupt leaves nothing behind
             for future in pending:
                 future.cancel()
             raise
@@ -97,7 +97,7 @@ def _write(
         # As open() would have made it, not as private as a temporary file.
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(target)
-    except BaseException:
+    except BaseException:  # also an interrupt leaves nothing behind
         Path(temporary).unlink(missing_ok=True)
         raise
     return Fetched(output.key.name, entry.name, entry.length, target, there=False)

@@ -119,7 +119,7 @@ def _upload(writer: OutputWriter, files: dict[str, Path], done: Callable[[int], 
         try:
             for future in pending:
                 future.result()
-        except BaseException:
+        except BaseException:  # also an interrupt ends what has not begun
             for future in pending:
                 future.cancel()
             raise

@@ -14,7 +14,8 @@ from datalayer.errors import ConfigError, NotFoundError, NotSupportedError
 from datalayer.words import bytes_text, files_text
 
 if TYPE_CHECKING:
-    from datalayer.resolve.resolution import Resolution, ResolvedOutput
+    from datalayer.resolve.output import ResolvedOutput
+    from datalayer.resolve.resolution import Resolution
     from datalayer.taskfs import TaskFileSystem
     from datalayer.taskfs.paths import TaskPath
 

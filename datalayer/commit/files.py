@@ -69,7 +69,7 @@ class OutputFile(io.BufferedIOBase):
         try:
             self._drain()
             info = self._writer.close()
-        except BaseException:
+        except BaseException:  # also an interrupt leaves nothing behind
             self.discard()
             raise
         self._ended = True

@@ -116,7 +116,7 @@ class OutputWriter:
         path = self._begin(name)
         try:
             file = OutputFile(self._writer(name, path), name, self._finished)
-        except BaseException:
+        except BaseException:  # also what was interrupted is not being written any more
             self._unfinished.discard(name)
             raise
         return cast("TextIO", TextOutputFile(file)) if mode == "w" else cast("BinaryIO", file)
@@ -241,7 +241,7 @@ class OutputWriter:
             self._sealed = reason
 
     def finish(self) -> list[Entry]:
-        """Return the entries of everything that landed, verified, sorted by name.
+        """Return the entries of everything that landed, verified.
 
         Raises:
             PublishError: A file is still open.

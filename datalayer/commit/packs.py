@@ -128,7 +128,7 @@ class Packs:
             ) from self._lost
         try:
             yield
-        except BaseException as error:
+        except BaseException as error:  # also an interrupt may have left half a file in the pack
             self._lost = error
             writer, self._writer = self._writer, None
             if writer is not None:

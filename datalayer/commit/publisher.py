@@ -205,7 +205,7 @@ class Attempt:
             return
         try:
             self.commit()
-        except BaseException:
+        except BaseException:  # also an interrupted task has failed
             self.abandon()
             raise
 
@@ -218,7 +218,7 @@ class Attempt:
             outputs = {
                 name: self._finished(writer) for name, writer in sorted(self._outputs.items())
             } | self._references
-        except BaseException:
+        except BaseException:  # also after an interrupt more may be written
             self._seal("")
             raise
         manifest = Manifest(

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from datalayer.layer import DataLayer
-    from datalayer.resolve.resolution import Resolution, ResolvedOutput
+    from datalayer.resolve.output import ResolvedOutput
+    from datalayer.resolve.resolution import Resolution
     from datalayer.stores.base import Store
 
 _PARALLEL = 8

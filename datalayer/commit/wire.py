@@ -62,7 +62,7 @@ def _checked(
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             pass
         else:
-            if document.version in _KNOWN:  # type: ignore[attr-defined]
+            if document.version in _KNOWN:  # type: ignore[attr-defined]  # forms that require a version have one
                 return document
     version = _VERSIONED.decode(data).version
     if not _VERSION.fullmatch(version):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from datalayer.commit.manifest import Entry
-    from datalayer.resolve.resolution import ResolvedOutput
+    from datalayer.resolve.output import ResolvedOutput
     from datalayer.stores.base import Store
     from datalayer.stores.counting import Receipt
 

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
     from datalayer.handoff.destinations import Destination
     from datalayer.layer import DataLayer
-    from datalayer.resolve.resolution import Resolution, ResolvedOutput
+    from datalayer.resolve.output import ResolvedOutput
+    from datalayer.resolve.resolution import Resolution
     from datalayer.stores.base import Store
 
 # Another delivery of the same output came between: begin again, a bounded number of times.

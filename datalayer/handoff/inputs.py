@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from datalayer.handoff.pinning import PinnedInput
-    from datalayer.resolve.resolution import ResolvedOutput
+    from datalayer.resolve.output import ResolvedOutput
 
 _CHUNK_BYTES = 4 << 20
 # A store holds several chunks of a stream at once, some of them twice while they are handed over, so a large file counts for more than one. Two

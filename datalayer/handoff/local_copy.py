@@ -9,7 +9,8 @@ import msgspec
 from datalayer.addresses.location import Location
 from datalayer.commit.manifest import Entry
 from datalayer.commit.output import regular_files
-from datalayer.resolve.resolution import ResolvedOutput, Served
+from datalayer.resolve.output import ResolvedOutput
+from datalayer.resolve.serving import Served
 from datalayer.stores.base import Tier
 from datalayer.stores.volume import VolumeStore
 

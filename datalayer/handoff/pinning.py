@@ -19,7 +19,8 @@ from datalayer.stores.base import Tier
 
 if TYPE_CHECKING:
     from datalayer.layer import DataLayer
-    from datalayer.resolve.resolution import Resolution, ResolvedOutput
+    from datalayer.resolve.output import ResolvedOutput
+    from datalayer.resolve.resolution import Resolution
 
 _log = logging.getLogger("datalayer")
 _LATEST = re.compile(r"/([^/]+)/([^/]+)/([^/]+)/latest(?:/map_index-(0|[1-9][0-9]{0,9}))?", re.ASCII)

@@ -133,7 +133,7 @@ class TaskReport(msgspec.Struct, omit_defaults=True, kw_only=True):
                     file.flush()
                     os.fsync(file.fileno())
                 os.replace(temporary, path)  # noqa: PTH105  # a descriptor's name is text
-            except BaseException:
+            except BaseException:  # also an interrupt leaves no half report
                 os.unlink(temporary)  # noqa: PTH108  # likewise
                 raise
         except OSError as error:

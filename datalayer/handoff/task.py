@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from datalayer.commit.output import OutputWriter
     from datalayer.commit.publisher import Attempt
     from datalayer.layer import DataLayer
-    from datalayer.resolve.resolution import ResolvedOutput
+    from datalayer.resolve.output import ResolvedOutput
 
 
 def open_task(*, layer: DataLayer | None = None, environ: Mapping[str, str] | None = None) -> Task:
@@ -173,7 +173,7 @@ class Task:
     ) -> None:
         try:
             self._during.__exit__(kind, value, trace)
-        except BaseException as error:
+        except BaseException as error:  # an interrupted task has failed, too, and says so
             self._end(error)
             raise
         self._end(value)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from datalayer.errors import NotFoundError, NotSupportedError
-from datalayer.resolve.parquet import TAIL, chunk_spans, merged, missing, paths
+from datalayer.errors import DataLayerError, NotFoundError, NotSupportedError
+from datalayer.resolve.parquet import TAIL, chunk_spans, has_encrypted_columns, merged, missing, paths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from datalayer.resolve.output import ResolvedOutput
     from datalayer.resolve.parquet import Span
-    from datalayer.resolve.resolution import ResolvedOutput
 
 
 def column_spans(output: ResolvedOutput, name: str, columns: Sequence[str]) -> list[Span]:
@@ -33,10 +33,18 @@ def column_spans(output: ResolvedOutput, name: str, columns: Sequence[str]) -> l
     try:
         with output.open(name) as file:
             footer = pyarrow.parquet.read_metadata(file)
-    except pyarrow.ArrowInvalid as error:
+            file.seek(length - TAIL)
+            encrypted = has_encrypted_columns(footer, int.from_bytes(file.read(TAIL // 2), "little"))
+    except DataLayerError:
+        raise
+    except (pyarrow.ArrowException, OSError) as error:
         raise NotSupportedError(
             f"{output.key}, file {name!r}: it is no Parquet file, so it has no columns to warm: warm it whole, or name other files"
         ) from error
+    if encrypted:
+        raise NotSupportedError(
+            f"{output.key}, file {name!r}: columns of it are encrypted, so it cannot be told where they lie: warm it whole"
+        )
     lacking = missing(footer, columns)
     if lacking is not None:
         raise NotFoundError(

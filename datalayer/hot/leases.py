@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from datalayer.addresses.keys import TaskKey
-    from datalayer.resolve.resolution import ResolvedOutput
+    from datalayer.resolve.output import ResolvedOutput
     from datalayer.stores.hot import HotStore
 
 LEASE = timedelta(hours=24)

@@ -30,7 +30,7 @@ from datalayer.resolve.bulk import side_by_side
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from datalayer.resolve.resolution import ResolvedOutput
+    from datalayer.resolve.output import ResolvedOutput
     from datalayer.stores.base import Store
 
 LEDGER = "hot~"

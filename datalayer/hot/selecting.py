@@ -11,7 +11,8 @@ from datalayer.errors import InvalidKeyError, NotFoundError, NotSupportedError
 from datalayer.hot.columns import column_spans
 from datalayer.hot.ledger import OutputRef
 from datalayer.resolve.bulk import side_by_side
-from datalayer.resolve.resolution import Resolution, ResolvedOutput
+from datalayer.resolve.output import ResolvedOutput
+from datalayer.resolve.resolution import Resolution
 from datalayer.stores.base import Tier
 
 if TYPE_CHECKING:

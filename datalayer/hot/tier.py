@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from datalayer.config import HotConfig
     from datalayer.hot.ledger import Lease
-    from datalayer.resolve.resolution import ResolvedOutput
+    from datalayer.resolve.output import ResolvedOutput
     from datalayer.resolve.resolver import Resolver
     from datalayer.stores.base import Store
     from datalayer.stores.hot import HotStore

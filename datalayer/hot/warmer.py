@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from datalayer.hot.copying import Made
     from datalayer.hot.leases import Leases
-    from datalayer.resolve.resolution import ResolvedOutput
+    from datalayer.resolve.output import ResolvedOutput
     from datalayer.stores.hot import HotStore
 
 PARALLEL = 8

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from datalayer.commit.manifest import REFERENCE
 from datalayer.errors import NotFoundError, NotSupportedError, VerificationError
 from datalayer.resolve.bulk import side_by_side
-from datalayer.resolve.parquet import TAIL, chunk_spans, merged, missing
+from datalayer.resolve.parquet import TAIL, chunk_spans, has_encrypted_columns, merged, missing
 from datalayer.stores.hot import CommittedView
 
 if TYPE_CHECKING:
@@ -22,11 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pyarrow
-    import pyarrow.dataset
 
     from datalayer.commit.manifest import Entry
+    from datalayer.resolve.output import ResolvedOutput
     from datalayer.resolve.parquet import Span
-    from datalayer.resolve.resolution import ResolvedOutput
 
 PARALLEL = 32
 """Ranges in flight at once. What comes is small; what counts is the wait for it."""
@@ -64,8 +63,8 @@ def read_table(output: ResolvedOutput, columns: Sequence[str] | None, footers: F
 
     Raises:
         NotFoundError: A file has no such column, or its bytes are gone.
-        NotSupportedError: A file is no Parquet file.
-        VerificationError: A file is shorter than was committed.
+        NotSupportedError: A file is no Parquet file, or is encrypted.
+        VerificationError: A file has another length than was committed, or its columns cannot be decoded.
     """
     import pyarrow
 
@@ -80,20 +79,6 @@ def read_table(output: ResolvedOutput, columns: Sequence[str] | None, footers: F
         pass
     tables = [file.decode(columns) for file in files]
     return tables[0] if len(tables) == 1 else pyarrow.concat_tables(tables, promote_options="default")
-
-
-def parquet_dataset(sizes: Sequence[tuple[str, int]], filesystem: Any) -> pyarrow.dataset.Dataset:
-    """Return a dataset that asks for no file's size, and reads the first file's footer, which has the schema, only once.
-
-    Args:
-        sizes: Paths in the file system, and their lengths in bytes.
-        filesystem: pyarrow's or fsspec's.
-    """
-    from pyarrow.dataset import FileSystemDataset, ParquetFileFormat
-
-    form = ParquetFileFormat()
-    parts = [form.make_fragment(path, filesystem, file_size=size) for path, size in sizes]
-    return FileSystemDataset(parts, parts[0].physical_schema, form, parts[0].filesystem)
 
 
 class _File:
@@ -111,11 +96,15 @@ class _File:
         self._mapped = False
         self._get: Callable[[int, int], bytes] = partial(output.read_range, entry.name)
         # A reference is compared with its pin at each read.
-        if not output.packed and output.output.kind != REFERENCE:
+        if not output.is_packed(entry) and output.output.kind != REFERENCE:
             store, path = output.store_path(entry.name)
             self._get = lambda start, end: store.get_range(path, start, end - start)
-            self._mapped = isinstance(store, CommittedView)
-            self.local = store.mappable_path(path) if isinstance(store, CommittedView) else store.local_path(path)
+            if isinstance(store, CommittedView):
+                self._mapped = True
+                self.local = store.mappable_path(path)
+            elif (local := store.local_path(path)) is not None:
+                output.check_length(entry, store.head(path).size)
+                self.local = local
 
     def read_footer(self) -> None:
         import pyarrow
@@ -130,8 +119,10 @@ class _File:
             self._fetch_end(size)
         try:
             self._footer = pyarrow.parquet.read_metadata(pyarrow.BufferReader(self._end[1]))
-        except pyarrow.ArrowInvalid as error:
-            raise self._no_parquet() from error
+        except (pyarrow.ArrowException, OSError) as error:
+            raise self._no_parquet(error) from error
+        if has_encrypted_columns(self._footer, size - TAIL):
+            raise self._no_parquet("columns of it are encrypted")
         self._footers.keep(self._entry.name, self._footer)
 
     def plan(self, columns: Sequence[str] | None) -> list[Span]:
@@ -162,20 +153,38 @@ class _File:
         import pyarrow
         import pyarrow.parquet
 
-        source: Any
-        if self.local is not None:
-            source = pyarrow.memory_map(str(self.local)) if self._mapped else pyarrow.OSFile(str(self.local))
-        else:
-            source = pyarrow.BufferReader(pyarrow.py_buffer(self._bytes or b""))
         try:
-            file = pyarrow.parquet.ParquetFile(source, metadata=self._footer, pre_buffer=False)
-        except pyarrow.ArrowInvalid as error:
-            raise self._no_parquet() from error
+            file = pyarrow.parquet.ParquetFile(
+                self._source(), metadata=self._footer, pre_buffer=False, page_checksum_verification=True
+            )
+        except (pyarrow.ArrowException, OSError) as error:
+            raise self._no_parquet(error) from error
         if self._footer is None:
             self._footer = file.metadata
             self._footers.keep(self._entry.name, self._footer)
         self._check(columns)
-        return file.read(columns=None if columns is None else list(columns))
+        try:
+            return file.read(columns=None if columns is None else list(columns))
+        except (pyarrow.ArrowException, OSError) as error:
+            raise VerificationError(
+                f"{self._output.key}, file {self._entry.name!r}: its columns cannot be decoded: {error}. 'datalayer verify' tells whether these are "
+                "the bytes that were committed; where they are, the writer made them so"
+            ) from error
+
+    def _source(self) -> Any:
+        import pyarrow
+
+        if self.local is None:
+            return pyarrow.BufferReader(pyarrow.py_buffer(self._bytes or b""))
+        try:
+            return pyarrow.memory_map(str(self.local)) if self._mapped else pyarrow.OSFile(str(self.local))
+        except FileNotFoundError as error:
+            # It was there a moment ago.
+            raise NotFoundError(
+                f"{self._output.key}, file {self._entry.name!r}: no such file any more. Resolve the task again",
+                tier=self._output.tier.value,
+                location=str(self._output.location),
+            ) from error
 
     def _check(self, columns: Sequence[str] | None) -> None:
         lacking = missing(self._footer, columns or ())
@@ -199,7 +208,8 @@ class _File:
             )
         return self._get(start, end)
 
-    def _no_parquet(self) -> NotSupportedError:
+    def _no_parquet(self, error: Exception | str) -> NotSupportedError:
         return NotSupportedError(
-            f"{self._output.key}, file {self._entry.name!r}: it is no Parquet file; read it with dataset() or open(name)"
+            f"{self._output.key}, file {self._entry.name!r}: it is no Parquet file that can be read here ({error}). Read it with open(name); another "
+            "format, with dataset()"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from datalayer.errors import DataLayerError, NotFoundError, VerificationError
 
@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from datalayer.commit.manifest import Entry
-    from datalayer.resolve.resolution import ResolvedOutput
+    from datalayer.resolve.output import ResolvedOutput
+
+_Found = TypeVar("_Found")
+_Wanted: TypeAlias = "tuple[str, Entry | DataLayerError]"
+"""A name, and the file of that name or why there is none."""
 
 SPAN_BYTES = 4 << 20
 """A range that is read at once: long enough that the wait for its first byte is the smaller part, and short enough that several are in flight."""
@@ -68,7 +72,8 @@ def read_packed(output: ResolvedOutput, names: Iterable[str], parallel: int) -> 
     """
     if parallel < 1:
         raise ValueError(f"parallel={parallel}: at least one has to run at a time")
-    return _read_windows(output, (output.entry(name) for name in names), min(parallel, _PARALLEL))
+    wanted = ((name, _or_error(partial(output.entry, name))) for name in names)
+    return _read_windows(output, wanted, min(parallel, _PARALLEL))
 
 
 def read_span(output: ResolvedOutput, span: Span) -> dict[str, bytes | DataLayerError]:
@@ -96,25 +101,29 @@ def read_span(output: ResolvedOutput, span: Span) -> dict[str, bytes | DataLayer
     return found
 
 
-def _or_error(read: Callable[[], bytes]) -> bytes | DataLayerError:
+def _or_error(find: Callable[[], _Found]) -> _Found | DataLayerError:
     try:
-        return read()
+        return find()
     except (NotFoundError, VerificationError) as error:
         return error
 
 
-def _read_windows(output: ResolvedOutput, entries: Iterable[Entry], parallel: int) -> Iterator[tuple[str, bytes]]:
+def _read_windows(output: ResolvedOutput, wanted: Iterable[_Wanted], parallel: int) -> Iterator[tuple[str, bytes]]:
     pool = ThreadPoolExecutor(parallel, thread_name_prefix="datalayer-bulk")
 
-    def begun(window: list[Entry]) -> deque[tuple[str, Future[dict[str, bytes | DataLayerError]]]]:
+    def begun(window: list[_Wanted]) -> deque[tuple[str, Future[dict[str, bytes | DataLayerError]]]]:
         futures: dict[str, Future[dict[str, bytes | DataLayerError]]] = {}
-        for span in spans(window):
+        for span in spans(entry for _, entry in window if not isinstance(entry, DataLayerError)):
             future = pool.submit(read_span, output, span)
             futures |= dict.fromkeys((entry.name for entry in span.entries), future)
-        return deque((entry.name, futures[entry.name]) for entry in window)
+        for name, entry in window:
+            if isinstance(entry, DataLayerError):
+                futures[name] = Future()
+                futures[name].set_result({name: entry})
+        return deque((name, futures[name]) for name, _ in window)
 
     try:
-        windows = _windows(entries)
+        windows = _windows(wanted)
         ahead = deque(begun(window) for window in (next(windows, []), next(windows, [])))
         while ahead:
             current = ahead.popleft()
@@ -131,14 +140,15 @@ def _read_windows(output: ResolvedOutput, entries: Iterable[Entry], parallel: in
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _windows(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    window: list[Entry] = []
+def _windows(wanted: Iterable[_Wanted]) -> Iterator[list[_Wanted]]:
+    window: list[_Wanted] = []
     size = 0
-    for entry in entries:
-        if window and size + entry.length > _WINDOW_BYTES:
+    for name, entry in wanted:
+        length = 0 if isinstance(entry, DataLayerError) else entry.length
+        if window and size + length > _WINDOW_BYTES:
             yield window
             window, size = [], 0
-        window.append(entry)
-        size += entry.length
+        window.append((name, entry))
+        size += length
     if window:
         yield window

@@ -13,6 +13,19 @@ Span = tuple[int, int]
 TAIL = 8
 """Bytes at the end of a file that hold the footer's length and the magic."""
 
+_SIGNATURE = 12 + 16
+"""Bytes of nonce and tag behind a footer that can be read though columns are encrypted (Parquet's format, "Plaintext footer mode")."""
+
+
+def has_encrypted_columns(footer: Any, size: int) -> bool:
+    """Whether a file has columns that only its owner's keys open. pyarrow ends the whole process when it is asked where such a column lies.
+
+    Args:
+        footer: pyarrow's ``FileMetaData``.
+        size: The footer's length, as the end of the file tells it.
+    """
+    return bool(footer.serialized_size + _SIGNATURE == size)
+
 
 def chunk_spans(footer: Any, columns: Sequence[str] | None) -> list[Span]:
     """Return the spans of some columns' chunks, unordered; of all columns by default.

@@ -16,7 +16,8 @@ from datalayer.addresses.runs import run_date
 from datalayer.commit.log import Committed, open_log
 from datalayer.commit.manifest import FILES, REFERENCE, Output
 from datalayer.errors import ConfigError, InvalidKeyError, NotPublishedError, ResolutionError, VerificationError
-from datalayer.resolve.resolution import Miss, Resolution, Served
+from datalayer.resolve.resolution import Resolution
+from datalayer.resolve.serving import Miss, Served
 from datalayer.stores.base import Tier
 
 if TYPE_CHECKING:

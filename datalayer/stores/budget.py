@@ -84,7 +84,7 @@ def run_all(
             ended, _ = wait(pending, return_when=FIRST_EXCEPTION)
             for future in ended:
                 future.result()
-        except BaseException:
+        except BaseException:  # also an interrupt ends the others' waiting
             budget.stop()
             for future in pending:
                 future.cancel()

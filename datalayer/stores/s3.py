@@ -201,7 +201,7 @@ class S3Store(Store):
         def put() -> Any:
             try:
                 return self._obstore.put(key, data, mode={"e_tag": version})
-            except Exception as error:
+            except Exception as error:  # obstore's and botocore's errors have no base of their own; the status tells
                 status, code = refusal(error)
                 lost = status == HTTPStatus.PRECONDITION_FAILED
                 if lost or (status == HTTPStatus.NOT_FOUND and code != "NoSuchBucket"):
@@ -357,7 +357,7 @@ def _while_conflicting(put: Callable[[], _T]) -> _T:
     """
     try:
         return put()
-    except Exception as error:
+    except Exception as error:  # obstore's and botocore's errors have no base of their own; the status tells
         if not _conflicts(error):
             raise
     from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential

@@ -174,7 +174,7 @@ def s3_errors(location: Location, tier: Tier) -> Iterator[None]:
         yield
     except DataLayerError:
         raise
-    except Exception as error:
+    except Exception as error:  # obstore's and botocore's errors have no base of their own; others are raised on
         if not _is_sdk_error(error):
             raise
         raise s3_error(error, location, tier) from error

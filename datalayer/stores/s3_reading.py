@@ -270,7 +270,7 @@ class PinnedObject(_Ranged):
             result = self._clients.get(self._key, {"range": (self._at, self._at + first)})
             data, meta, ends = bytes(result.bytes()), result.meta, result.range[1]
             self._near = time.perf_counter() - clock < _NEAR_SECONDS
-        except Exception as error:
+        except Exception as error:  # obstore's errors have no base of their own; the status tells
             if self._at or refusal(error).status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
             # No range of an empty object exists.

@@ -76,7 +76,7 @@ class S3Writer(StoreWriter):
                 else:
                     self._send()
                     self._info = self._upload.finish()._replace(size=self._size)
-            except BaseException:
+            except BaseException:  # also an interrupt leaves no upload behind
                 self.discard()
                 raise
             self._buffer = bytearray()
@@ -101,7 +101,7 @@ class S3Writer(StoreWriter):
         block, self._buffer = bytes(self._buffer), bytearray()
         try:
             self._upload.send(block)
-        except BaseException:
+        except BaseException:  # also an interrupt leaves no upload behind
             self.discard()
             raise
 

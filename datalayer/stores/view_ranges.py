@@ -27,7 +27,7 @@ def read_ranges(cat_file: Callable[..., bytes], paths: Any, starts: Any, ends: A
     def read(wanted: tuple[str, int | None, int | None]) -> Any:
         try:
             return cat_file(*wanted)
-        except Exception as error:
+        except Exception as error:  # fsspec's on_error="return" means every error
             if on_error == "return":
                 return error
             raise

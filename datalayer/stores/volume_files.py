@@ -39,7 +39,7 @@ class TemporaryFile:
             except FileNotFoundError:
                 os.close(self._folder)
                 continue
-            except BaseException:
+            except BaseException:  # also an interrupt leaves nothing open
                 os.close(self._folder)
                 raise
             break

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from datalayer.layer import DataLayer
-    from datalayer.resolve.resolution import Resolution, ResolvedOutput
+    from datalayer.resolve.output import ResolvedOutput
+    from datalayer.resolve.resolution import Resolution
 
 _READERS = 16
 _MAGIC = re.compile(r"[*?\[]")

@@ -114,7 +114,7 @@ class DagProcess:
             )
         try:
             ready = next(self._answers(), None)
-        except BaseException:
+        except BaseException:  # also an interrupt ends the process
             self.__exit__(*sys.exc_info())
             raise
         if ready is None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from datalayer import Config, DataLayer, TaskKey
-from datalayer.resolve.resolution import ResolvedOutput
+from datalayer.resolve.output import ResolvedOutput
 from datalayer.stores.alluxio import AlluxioStore
 from datalayer.stores.counting import TierReceipt
 from tests.services.alluxio import AlluxioFolder

@@ -10,7 +10,7 @@ import pytest
 
 from datalayer import ConfigError, DataLayer, DataLayerError, PermissionDeniedError, TaskKey
 from datalayer.errors import StoreUnavailableError, TransientStoreError
-from datalayer.resolve.resolution import ResolvedOutput
+from datalayer.resolve.output import ResolvedOutput
 from tests.behaviour.on_alluxio import OnAlluxio, eventually, hot_receipt, published, store_of
 from tests.services.faults import Answer, Fault
 from tests.services.process import free_port

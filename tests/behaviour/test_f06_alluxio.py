@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from datalayer import DataLayer, TaskKey
-from datalayer.resolve.resolution import ResolvedOutput
+from datalayer.resolve.output import ResolvedOutput
 from tests.behaviour.on_alluxio import OnAlluxio, eventually, hot_receipt, published, store_of
 from tests.services.alluxio_part import AlluxioPart
 from tests.services.faults import Fault

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from datalayer import DataLayer, TaskKey, VerificationError
-from datalayer.resolve.resolution import ResolvedOutput
+from datalayer.resolve.output import ResolvedOutput
 from datalayer.stores.base import Expected
 from tests.behaviour.on_alluxio import OnAlluxio, eventually, hot_receipt, published, store_of
 from tests.services.faults import Answer, Fault

@@ -54,7 +54,7 @@ class Clock:
 
         class Shifted(datetime):
             @classmethod
-            def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+            def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]  # a stand-in, narrower than the real one
                 return datetime.now(tz) + clock.ahead
 
         for module in ("ledger", "leases", "tier", "status"):

@@ -98,7 +98,7 @@ def test_a_local_copy_of_an_output_stands_for_it(layer: DataLayer, tmp_path: Pat
 
 def test_what_is_nothing_of_the_kind(layer: DataLayer) -> None:
     with pytest.raises(InvalidKeyError, match="'team/dag/extract' is nothing that can be hot"):
-        layer.hot.warm("team/dag/extract")  # type: ignore[arg-type]
+        layer.hot.warm("team/dag/extract")  # type: ignore[arg-type]  # the wrong type is what is tested
     with pytest.raises(NotPublishedError):
         layer.hot.warm(KEY)
 
@@ -195,7 +195,7 @@ def test_many_are_read_side_by_side_and_no_more(layer: DataLayer) -> None:
             barrier.wait(20)
         return real(path, start, length)
 
-    hot.cold.get_range = slow  # type: ignore[method-assign]
+    hot.cold.get_range = slow  # type: ignore[method-assign]  # a stand-in for this object's
     layer.hot.warm(KEY, parallel=3)
     assert hot.read_at_once == 3
 
@@ -212,7 +212,7 @@ def test_a_large_file_is_read_in_parts(layer: DataLayer, monkeypatch: pytest.Mon
             barrier.wait(20)
         return real(path, start, length)
 
-    hot.cold.get_range = slow  # type: ignore[method-assign]
+    hot.cold.get_range = slow  # type: ignore[method-assign]  # a stand-in for this object's
     assert layer.hot.warm(KEY, parallel=5).fetched == 9 * BLOCK
     assert memory_hot(layer).fetches() == 9
 

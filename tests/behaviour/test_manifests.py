@@ -218,7 +218,7 @@ def test_a_document_is_scanned_once_and_its_digest_taken_where_somebody_asks(
     real = wire._VERSIONED
     monkeypatch.setattr(wire, "_VERSIONED", Scanning())
     for module in (log, resolution):
-        monkeypatch.setattr(module, "digest_of", lambda data: taken.append(data) or digest_of(data))  # type: ignore[func-returns-value]
+        monkeypatch.setattr(module, "digest_of", lambda data: taken.append(data) or digest_of(data))  # type: ignore[func-returns-value]  # append gives None, so the digest follows
     found = published.resolve(key)
     assert (scans, taken) == ([], [])
     assert found.digest == found.digest == digest_of(found.document)

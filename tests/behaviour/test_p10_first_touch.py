@@ -118,5 +118,5 @@ def test_p10_simplecache_beside_it(
     counts = chaos(rival, evict, processes=RIVALS, reads=RIVAL_READS, kills=5)
     failures = sum(count for what, count in counts.items() if what not in {"right", "wrong", "killed", "evicted"})
     record_property("p10-simplecache", dict(counts))
-    print(f"simplecache: {counts['wrong']} corrupt of {counts['right'] + counts['wrong']} reads, {failures} failed")  # noqa: T201
+    print(f"simplecache: {counts['wrong']} corrupt of {counts['right'] + counts['wrong']} reads, {failures} failed")  # noqa: T201  # a figure for who runs it
     assert counts["right"] + counts["wrong"] >= RIVAL_READS

@@ -35,11 +35,11 @@ from datalayer.commit.sweep import sweep
 from datalayer.commit.verify import verify
 from datalayer.config import HotConfig
 from datalayer.resolve import packed as reading
-from datalayer.resolve.resolution import ResolvedOutput
+from datalayer.resolve.output import ResolvedOutput
 from datalayer.stores.base import StoreWriter
 from datalayer.stores.memory import MemoryStore
 from datalayer.testing.faults import Fault, FaultyStore
-from tests.behaviour.conftest import s3_config
+from tests.behaviour.conftest import s3_config, volume_layer
 from tests.services.faultproxy import FaultProxy
 from tests.services.s3server import S3Server
 
@@ -163,6 +163,36 @@ def test_the_last_file_of_a_name_counts(layer: DataLayer, key: TaskKey) -> None:
         output.put("c", LONG)
         output.put("c", b"new")
     assert dict(layer.resolve(key)["default"].read_many()) == {"a": b"new", "b": LONG, "c": b"new"}
+
+
+def test_a_name_that_is_not_there_is_told_at_its_turn(layer: DataLayer, key: TaskKey) -> None:
+    output = publish(layer, key, {"a": b"first", "b": b"second"})
+    found = output.read_many(["a", "missing", "b"])
+    assert next(found) == ("a", b"first")
+    with pytest.raises(NotFoundError, match="no file 'missing'"):
+        next(found)
+
+
+def test_how_far_is_read_ahead_goes_by_the_files_that_are_wanted(
+    key: TaskKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = volume_layer(tmp_path)
+    with layer.publish(key) as attempt:
+        output = attempt.output()
+        for number in range(100):
+            output.put(f"{number}", b"small")
+        output.put("large", bytes(32 << 20))
+    bounds: list[tuple[int, int, int]] = []
+
+    def one_by_one(work: Callable[[str], Any], items: list[str], parallel: int, batch: int, ahead: int) -> Any:
+        bounds.append((parallel, batch, ahead))
+        return map(work, items)
+
+    monkeypatch.setattr("datalayer.resolve.bulk.side_by_side", one_by_one)
+    resolved = layer.resolve(key)["default"]
+    assert [len(data) for _, data in resolved.read_many(["large"])] == [32 << 20]
+    assert len(list(resolved.read_many(map(str, range(100))))) == 100
+    assert bounds == [(32, 1, 1), (192, 1, 8)]
 
 
 def test_a_file_of_a_pack_that_is_damaged_is_seen(layer: DataLayer, key: TaskKey) -> None:

@@ -148,7 +148,7 @@ def test_names_that_cannot_be_committed_are_refused_before_a_byte_moves(layer: D
         with pytest.raises(InvalidKeyError, match="S3 allows 1024"):
             attempt.output().put("/".join(["d" * 200] * 5), b"")
         with pytest.raises(ValueError, match="written once"):
-            attempt.output().open("a", "ab")  # type: ignore[call-overload]
+            attempt.output().open("a", "ab")  # type: ignore[call-overload]  # what is tested
         attempt.output().put("fine", b"")
     assert list(layer.resolve(key)["default"].files) == ["fine"]
 
@@ -224,12 +224,12 @@ def test_wrong_types_are_told_what_to_give_instead(layer: DataLayer, key: TaskKe
     publish(layer, key, a=b"1")
     with layer.publish(key) as attempt:
         with pytest.raises(TypeError, match=r"use open\(name, 'w'\) for text"):
-            attempt.output().put("a", "text")  # type: ignore[arg-type]
+            attempt.output().put("a", "text")  # type: ignore[arg-type]  # the wrong type is what is tested
         with pytest.raises(TypeError, match="mode 'w' for text"), attempt.output().open("b") as file:
-            file.write("text")  # type: ignore[call-overload]
+            file.write("text")  # type: ignore[call-overload]  # what is tested
         with pytest.raises(TypeError, match=r"give resolution\.pin\(alias\)"):
-            attempt.read(layer.resolve(key))  # type: ignore[arg-type]
-        attempt.output().put("c", bytearray(b"1"))  # type: ignore[arg-type]
+            attempt.read(layer.resolve(key))  # type: ignore[arg-type]  # the wrong type is what is tested
+        attempt.output().put("c", bytearray(b"1"))  # type: ignore[arg-type]  # the wrong type is what is tested
     assert list(layer.resolve(key)["default"].files) == ["c"]
 
 
@@ -255,7 +255,7 @@ def test_missing_upstream_names_the_key_and_every_miss(layer: DataLayer, key: Ta
     with pytest.raises(NotPublishedError) as caught:
         layer.resolve(key)
     assert caught.value.key == str(key)
-    assert [miss.tier for miss in caught.value.misses] == [layer.home_tier]  # type: ignore[attr-defined]
+    assert [miss.tier for miss in caught.value.misses] == [layer.home_tier]  # type: ignore[attr-defined]  # the error is known to have it
     assert str(key) in str(caught.value)
     assert "Run the upstream task" in str(caught.value)
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+from pyarrow.parquet import encryption
 
 from datalayer import DataLayer, NotFoundError, NotSupportedError, TaskKey, VerificationError
+from datalayer.addresses import layout
+from datalayer.commit.manifest import Entry
+from datalayer.hot.columns import column_spans
 from datalayer.resolve import columnar
-from datalayer.resolve.resolution import ResolvedOutput
+from datalayer.resolve.output import ResolvedOutput
+from datalayer.stores.checksum import checksum_of
+from tests.behaviour.conftest import volume_layer
 from tests.services.faultproxy import FaultProxy
 
 ROWS = 3000
@@ -140,3 +147,74 @@ def test_a_file_that_was_cut_is_seen(proxied: Callable[..., DataLayer], key: Tas
     store.put(path, data[:-100])
     with pytest.raises(VerificationError, match="ends at byte"):
         output.read_table(["text"])
+
+
+class _Keys(encryption.KmsClient):  # type: ignore[misc]  # pyarrow has no types
+    """Wraps no key: what is encrypted with it is encrypted all the same."""
+
+    def __init__(self, config: object) -> None:
+        super().__init__()
+
+    def wrap_key(self, key: bytes, master: str) -> bytes:
+        return key
+
+    def unwrap_key(self, wrapped: bytes, master: str) -> bytes:
+        return wrapped
+
+
+@pytest.mark.parametrize("plaintext_footer", [True, False])
+def test_an_encrypted_file_is_refused_by_name(layer: DataLayer, key: TaskKey, plaintext_footer: bool) -> None:
+    config = encryption.EncryptionConfiguration(
+        footer_key="foot", column_keys={"column": ["number"]}, plaintext_footer=plaintext_footer
+    )
+    factory = encryption.CryptoFactory(_Keys)
+    properties = factory.file_encryption_properties(encryption.KmsConnectionConfig(), config)
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(TABLE, file, encryption_properties=properties)
+    output = publish(layer, key, a=file.getvalue())
+    with pytest.raises((NotSupportedError, VerificationError), match=r"a\.parquet"):
+        output.read_table(["number"])
+    with pytest.raises(NotSupportedError, match=r"a\.parquet.*warm it whole"):
+        column_spans(output, "a.parquet", ["number"])
+
+
+def test_a_page_that_its_writer_took_a_checksum_of_is_compared(layer: DataLayer, key: TaskKey) -> None:
+    file = io.BytesIO()
+    table = pyarrow.table({"number": pyarrow.array(range(ROWS)), "text": [f"row {number}" for number in range(ROWS)]})
+    options = {"use_dictionary": False, "compression": "none", "write_page_checksum": True}
+    pyarrow.parquet.write_table(table, file, **options)
+    data = bytearray(file.getvalue())
+    data[data.index((1234).to_bytes(8, "little"))] ^= 1
+    output = publish(layer, key, a=bytes(data))
+    assert output.read_table(["text"]) == table.select(["text"])
+    with pytest.raises(VerificationError, match=r"a\.parquet.*cannot be decoded.*CRC"):
+        output.read_table(["number"])
+
+
+def test_a_file_that_is_gone_is_named(layer: DataLayer, key: TaskKey) -> None:
+    output = publish(layer, key, a=parquet(TABLE))
+    _, path = output.store_path("a.parquet")
+    layer.data.delete([path])
+    with pytest.raises(NotFoundError, match=r"a\.parquet"):
+        output.read_table(["text"])
+
+
+@pytest.mark.parametrize("change", ["cut", "longer"])
+def test_a_file_on_a_volume_that_has_another_length_is_seen(tmp_path: Path, key: TaskKey, change: str) -> None:
+    layer = volume_layer(tmp_path)
+    data = parquet(TABLE)
+    output = publish(layer, key, a=data)
+    path = output.local_path("a.parquet")
+    assert path is not None
+    path.write_bytes(data[:-100] if change == "cut" else data + b"more")
+    with pytest.raises(VerificationError, match=r"a\.parquet.*committed were"):
+        output.read_table(["text"])
+
+
+def test_parts_of_larger_objects_have_columns_too(layer: DataLayer, key: TaskKey) -> None:
+    """Without a list of packs, as the wire form allows."""
+    data = parquet(TABLE)
+    with layer.publish(key) as attempt:
+        layer.data.put(f"{layout.output_path(key, attempt.number, 'default')}/pack", b"before" + data)
+        attempt.output().adopt([Entry("a.parquet", len(data), checksum_of([data])[0], object="pack", offset=6)])
+    assert layer.resolve(key)["default"].read_table(["text"]) == TABLE.select(["text"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from datalayer import Config, ConfigError, DataLayer, NotFoundError, TaskKey, VerificationError
+from datalayer.commit.manifest import Entry
+from datalayer.resolve.output import ResolvedOutput
 from tests.services.s3server import S3Server
 
 KEY = TaskKey("aviation", "lake", "airports", "20130101T000000Z")
@@ -121,3 +124,18 @@ def test_a_name_that_no_output_can_hold_leaves_what_is_committed(lake: tuple[Dat
     with pytest.raises(VerificationError, match="holds a control character or a backslash"):
         layer.reference(KEY, url)
     assert list(layer.resolve(KEY)["default"].files) == ["airports.csv"]
+
+
+def test_what_references_are_pinned_to_is_asked_side_by_side(
+    lake: tuple[DataLayer, str, Put], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, url, _ = lake
+    output = layer.reference(KEY, url)["default"]
+    together, ask = threading.Barrier(2), ResolvedOutput._check_pinned
+
+    def asked(self: ResolvedOutput, entry: Entry) -> None:
+        together.wait(20)
+        ask(self, entry)
+
+    monkeypatch.setattr(ResolvedOutput, "_check_pinned", asked)
+    assert output.dataset(format="csv").count_rows() == 2

@@ -117,7 +117,7 @@ def test_a_store_that_fails_is_no_verdict(key: TaskKey) -> None:
     class Failing(WrappingStore):
         broken = False
 
-        def stream(self, path: str, *, chunk_size: int = 1) -> object:  # type: ignore[override]
+        def stream(self, path: str, *, chunk_size: int = 1) -> object:  # type: ignore[override]  # a stand-in, narrower than the real one
             if self.broken:
                 raise StoreUnavailableError("gone")
             return super().stream(path, chunk_size=chunk_size)

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from datalayer import Config, DataLayer, TaskKey
-from datalayer.resolve.resolution import ResolvedOutput
+from datalayer.resolve.output import ResolvedOutput
 from datalayer.stores.node_cache import serving
 
 # More than one page, block, and window of one; and some that are none of these.

@@ -37,7 +37,7 @@ def main() -> None:
 
 def _import_all() -> None:
 
-    import airflow_ops.operators.spark  # noqa: F401
+    import airflow_ops.operators.spark  # noqa: F401  # imported for what it registers
 
 
 def _child(request: dict[str, Any]) -> None:

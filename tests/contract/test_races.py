@@ -41,7 +41,7 @@ def test_nightly_races_have_one_winner_each(store: Store, writers: int, processe
 class _Unfair(MemoryStore):
     """Looks before it puts: what a store without an atomic exclusive put does."""
 
-    def put_exclusive(self, path: str, data: bytes) -> object:  # type: ignore[override]
+    def put_exclusive(self, path: str, data: bytes) -> object:  # type: ignore[override]  # a stand-in, narrower than the real one
         return self.put(path, data)
 
 

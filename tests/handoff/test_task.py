@@ -42,7 +42,7 @@ def test_the_block_commits_when_it_ends_well(bench: Bench, tmp_path: Path) -> No
 def test_the_block_drops_what_it_staged_when_it_raises(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), opened(bench, tmp_path, bench.context()) as task:
         task.output().put("x", b"x")
-        1 / 0  # noqa: B018
+        1 / 0  # noqa: B018  # an exception is all it is for
     with pytest.raises(NotPublishedError):
         bench.files()
     assert bench.staged() == []

@@ -55,7 +55,7 @@ def test_what_it_raises_takes_the_place_of_the_exception_and_nothing_is_committe
     with pytest.raises(StoreUnavailableError, match="the cache was gone") as caught, task:
         task.during(engine(seen))
         task.output().put("x", b"x")
-        1 / 0  # noqa: B018
+        1 / 0  # noqa: B018  # an exception is all it is for
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert seen == ["failed"]
     assert volume.staged() == []

@@ -24,7 +24,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 
 def datalayer(environ: dict[str, str], *arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([DATALAYER, *arguments], env=environ, capture_output=True, check=False, **options)  # type: ignore[call-overload, no-any-return]
+    return subprocess.run([DATALAYER, *arguments], env=environ, capture_output=True, check=False, **options)  # type: ignore[call-overload, no-any-return]  # options of run() are passed through
 
 
 def test_help_loads_no_sdk_and_teaches_by_example(environ: dict[str, str]) -> None:

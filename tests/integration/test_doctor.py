@@ -139,7 +139,7 @@ class Undeletable(WrappingStore):
 class KeepsDropped(WrappingStore):
     def writer(self, path: str) -> StoreWriter:
         writer = self.inner.writer(path)
-        writer.discard = writer.close  # type: ignore[method-assign, assignment]
+        writer.discard = writer.close  # type: ignore[method-assign, assignment]  # a stand-in for this object's
         return writer
 
 
@@ -171,7 +171,7 @@ BAD: dict[type[WrappingStore], set[str]] = {
 @pytest.mark.parametrize("bad", BAD)
 def test_what_is_wrong_is_found_and_said(bad: Callable[[Store], Store]) -> None:
     findings = list(doctor(DataLayer(Config(), stores={Tier.COLD: bad(MemoryStore())})))
-    assert set(failed(findings)) == BAD[bad]  # type: ignore[index]
+    assert set(failed(findings)) == BAD[bad]  # type: ignore[index]  # the names are those of BAD
     assert all(finding.breaks for finding in findings if finding.status != OK)
 
 

@@ -16,7 +16,7 @@ from datalayer import Config, DataLayer, TaskKey, open_task
 from datalayer.addresses.keys import DEFAULT_OUTPUT
 from datalayer.errors import ConfigError, TransientStoreError
 from datalayer.handoff.context import InputSpec, OutputSpec, TaskContext
-from datalayer.resolve.resolution import ResolvedOutput
+from datalayer.resolve.output import ResolvedOutput
 from spark_env import copies as copies_module
 from spark_env import read, session, write
 from tests.behaviour.on_alluxio import OnAlluxio, eventually, hot_receipt

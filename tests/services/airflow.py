@@ -95,7 +95,7 @@ class AirflowServer(AirflowApi):
             for part in _PARTS:
                 self.start(part)
             self._wait_until_ready()
-        except BaseException:
+        except BaseException:  # also an interrupt leaves no server running
             self.__exit__()
             raise
         return self

@@ -177,6 +177,6 @@ def test_inputs_that_cannot_be_prepared_end_the_trigger_too() -> None:
             return failed
 
     pods = _Pods(Hook(), base="base", prepare_timeout=5)
-    pods.read_pod = lambda *_: Hook().get_pod()  # type: ignore[method-assign]
+    pods.read_pod = lambda *_: Hook().get_pod()  # type: ignore[method-assign]  # a stand-in for this object's
     with pytest.raises(waiting.PreparingFailedError):
         asyncio.run(pods.await_pod_start(cast("Any", failed)))

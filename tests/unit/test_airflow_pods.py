@@ -283,7 +283,7 @@ def test_a_variable_that_only_a_pod_has_is_an_error_without_one() -> None:
 
 def test_arguments_that_cannot_be_used_are_errors_when_the_dag_is_parsed() -> None:
     with pytest.raises(ConfigError, match="launcher"):
-        ExecutionEnvironmentOperator(task_id="a", image="i", launcher="docker")  # type: ignore[arg-type]
+        ExecutionEnvironmentOperator(task_id="a", image="i", launcher="docker")  # type: ignore[arg-type]  # the wrong type is what is tested
     with pytest.raises(ConfigError, match="both given"):
         ExecutionEnvironmentOperator(task_id="a", image="i", job_config={}, outputs=["x"])
     with pytest.raises(ConfigError, match="executors"):

@@ -16,7 +16,7 @@ from airflow_ops.values import write_value
 from datalayer import DataLayer, PublishError, TaskKey, Tier
 from datalayer.addresses.location import Location
 from datalayer.config import Config
-from datalayer.resolve.resolution import ResolvedOutput
+from datalayer.resolve.output import ResolvedOutput
 from datalayer.stores.base import Store
 from datalayer.stores.memory import MemoryStore
 

@@ -9,7 +9,7 @@ import pytest
 
 from datalayer import Config, DataLayer, NotFoundError, TaskKey, Tier, VerificationError
 from datalayer.resolve.bulk import side_by_side
-from datalayer.resolve.resolution import ResolvedOutput
+from datalayer.resolve.output import ResolvedOutput
 from datalayer.stores.memory import MemoryStore
 
 KEY = TaskKey("bench", "reads", "many", "20130101T000000Z")

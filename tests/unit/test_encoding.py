@@ -100,4 +100,4 @@ def test_what_is_wrong_is_said() -> None:
     with pytest.raises(InvalidKeyError, match="3000 bytes once encoded; the limit is 255"):
         encode_component("\U0001f6eb" * 250)
     with pytest.raises(InvalidKeyError, match="must be text, not int"):
-        encode_component(7)  # type: ignore[arg-type]
+        encode_component(7)  # type: ignore[arg-type]  # the wrong type is what is tested

@@ -45,7 +45,7 @@ def test_an_alias_stands_for_another_task() -> None:
 
 
 def broken(**data: Any) -> dict[str, Any]:
-    return {"output": {"default": {"destinations": [{"type": "s3", "data": {**DESTINATION["data"], **data}}]}}}  # type: ignore[dict-item]
+    return {"output": {"default": {"destinations": [{"type": "s3", "data": {**DESTINATION["data"], **data}}]}}}  # type: ignore[dict-item]  # the wrong type is what is tested
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_text_that_is_no_canonical_segment_is_refused(run: str) -> None:
 
 def test_a_naive_datetime_is_refused() -> None:
     with pytest.raises(InvalidKeyError, match="no time zone"):
-        TaskKey("t", "d", "k", datetime(2013, 1, 1))  # noqa: DTZ001
+        TaskKey("t", "d", "k", datetime(2013, 1, 1))  # noqa: DTZ001  # one without a zone is what is tested
 
 
 @pytest.mark.parametrize(

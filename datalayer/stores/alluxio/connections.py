@@ -79,7 +79,7 @@ class Connections:
             with answer:
                 yield answer
                 whole = (answer.isclosed() or answer.length == 0) and not answer.will_close
-        except BaseException:
+        except BaseException:  # after an interrupt half an answer may lie in the connection
             connection.close()
             raise
         if whole and len(self._idle) < _KEPT:

@@ -96,6 +96,6 @@ def _each(paths: Iterable[str], tell: Callable[[str], object]) -> None:
         try:
             for one in told:
                 one.result()
-        except BaseException:
+        except BaseException:  # also an interrupt ends the threads
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -77,7 +77,7 @@ class Entry:
             files.append(os.open("pages", _WRITE, dir_fd=folder))
             files.append(os.open("data", _READ, dir_fd=folder))
             return cls(place, *files)
-        except BaseException as error:
+        except BaseException as error:  # also an interrupt leaves nothing open
             missing = isinstance(error, FileNotFoundError)
             dropped = missing and not _is_at(folder, place)
             for file in files:
@@ -100,7 +100,7 @@ class Entry:
         try:
             files.extend(os.dup(file) for file in (self._folder, self._pages, self._data))
             return Entry(self.place, *files)
-        except BaseException:
+        except BaseException:  # also an interrupt leaves nothing open
             for file in files:
                 os.close(file)
             raise

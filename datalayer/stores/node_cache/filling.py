@@ -227,6 +227,6 @@ def _keep(entry: Entry, room: Room, group: Group) -> None:
     try:
         entry.write(group.first, group.pages)
         entry.record(group.first, group.sums)
-    except BaseException:
+    except BaseException:  # also after an interrupt the room is free again
         room.give(size)
         raise

@@ -68,7 +68,7 @@ def new_files(staged: Path) -> tuple[int, int]:
     pages = os.open(staged / "pages", _NEW, 0o600)
     try:
         return pages, os.open(staged / "data", _NEW, 0o600)
-    except BaseException:
+    except BaseException:  # also an interrupt leaves nothing open
         os.close(pages)
         raise
 

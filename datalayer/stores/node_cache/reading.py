@@ -167,7 +167,7 @@ class Reading:
                 raise PastError
             try:
                 made = create(self._folder, self._path, self._expected)
-            except BaseException:
+            except BaseException:  # also after an interrupt the room is free again
                 self._room.give(NEW_ENTRY_BYTES)
                 raise
             if not made:

@@ -86,7 +86,7 @@ class _KeptWriter(StoreWriter):
     def close(self) -> ObjectInfo:
         try:
             info = self._inner.close()
-        except BaseException:
+        except BaseException:  # also an interrupt leaves no half copy
             self._copy.discard()
             raise
         self._copy.publish()
