@@ -121,7 +121,8 @@ class FanOutRaw(Workload):
         return (
             f"{self.size >> 20} MiB take {line:.2f} s once over the line, and {_READERS * line:.1f} s when each reader fetches them: 12 times as "
             f"fast leaves {(_READERS / 12 - 1) * line:.2f} s for first bytes and for {_READERS} processes that read and compare all of it on "
-            f"{os.cpu_count()} cores, which took {ours.wall.median - line:.2f} s. At 1 GiB, the goal's size, it leaves {left:.1f} s: measure it at full scale"
+            f"{os.cpu_count()} cores, which took {ours.wall.median - line:.2f} s. At 1 GiB, the goal's size, it leaves {left:.1f} s: "
+            "measure it at full scale"
         )
 
 

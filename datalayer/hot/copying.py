@@ -13,6 +13,7 @@ from datalayer.stores.base import Tier
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from datalayer.hot.ledger import OutputRef
     from datalayer.hot.selecting import Wanted
     from datalayer.stores.hot import HotStore
 
@@ -29,6 +30,8 @@ class Made(NamedTuple):
     wanted: Wanted
     after: int
     """Bytes of the file that are copies now."""
+    dropped: bool = False
+    """Whether it had to make room for somebody else's outputs before it was looked at."""
 
 
 class _Part(NamedTuple):
@@ -38,13 +41,18 @@ class _Part(NamedTuple):
 
 
 def make_copies(
-    store: HotStore, wanted: list[Wanted], parallel: int, progress: Callable[[int, int], None] | None
+    store: HotStore,
+    wanted: list[Wanted],
+    dropped: Callable[[OutputRef], bool],
+    parallel: int,
+    progress: Callable[[int, int], None] | None,
 ) -> list[Made]:
     """Have the store make copies, and return how many bytes of each file are copies now.
 
     Args:
         store: The store.
         wanted: What.
+        dropped: Tells whether somebody has dropped the copies of an output since it was noted as warmed.
         parallel: How many parts are read at once.
         progress: Called with the bytes that are done and those in all; from several threads, one at a time.
 
@@ -76,7 +84,9 @@ def make_copies(
     before = _misses(store)
     for _ in side_by_side(read, _parts(missing), parallel):
         pass
-    return [Made(one, one.before) for one in wanted if one.hot >= one.bytes] + _made(store, missing, parallel, before)
+    return [Made(one, one.before) for one in wanted if one.hot >= one.bytes] + _made(
+        store, missing, dropped, parallel, before
+    )
 
 
 def _parts(wanted: list[Wanted]) -> Iterator[_Part]:
@@ -89,7 +99,13 @@ def _parts(wanted: list[Wanted]) -> Iterator[_Part]:
                 at = stop
 
 
-def _made(store: HotStore, wanted: list[Wanted], parallel: int, before: dict[str, int]) -> list[Made]:
+def _made(
+    store: HotStore,
+    wanted: list[Wanted],
+    dropped: Callable[[OutputRef], bool],
+    parallel: int,
+    before: dict[str, int],
+) -> list[Made]:
     found: dict[str, Made] = {}
     patience = time.monotonic() + _PATIENCE
     pending = wanted
@@ -99,6 +115,9 @@ def _made(store: HotStore, wanted: list[Wanted], parallel: int, before: dict[str
         ):
             found[one.path] = Made(one, after)
         pending = [one for one in pending if found[one.path].after < _enough(one)]
+        gone = {ref for ref in dict.fromkeys(one.ref for one in pending) if dropped(ref)}
+        found |= {one.path: found[one.path]._replace(dropped=True) for one in pending if one.ref in gone}
+        pending = [one for one in pending if one.ref not in gone]
         if not pending:
             return list(found.values())
         if time.monotonic() > patience or store.unavailable():

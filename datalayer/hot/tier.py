@@ -73,7 +73,7 @@ class HotTier:
         """Make copies of an output before it is read. What is a copy already is not fetched again.
 
         Where the budget is used up, the outputs go that were warmed here, are not pinned, and have not been used for longest. Where that is
-        not enough, what fits is warmed, and the result says what was left out.
+        not enough, what fits is warmed, and the result says what was left out; so it does of what another warm at the same time had make room.
 
         Args:
             what: A task, for all outputs of its committed attempt; one output of it; or what they were resolved to.

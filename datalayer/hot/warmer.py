@@ -110,16 +110,21 @@ class Warmer:
             if OutputRef.of(output) in notes.outputs:
                 # The hot tier of another machine knows nothing of a pin before somebody warms there.
                 self._leases.renew(output, notes.outputs[OutputRef.of(output)])
-        made = make_copies(self._store, room.warm, parallel, progress)
+        made = make_copies(self._store, room.warm, self._dropped, parallel, progress)
         for ref in refs:
-            copies = [(one.wanted.expected.length, one.after) for one in made if one.wanted.ref == ref]
-            self._ledger.warmed(ref, *held(ref, copies, notes))
-        return _result(made, tuple(map(str, room.evict)), tuple(room.left_out))
+            own = [one for one in made if one.wanted.ref == ref]
+            if any(one.after or not one.dropped for one in own):
+                copies = [(one.wanted.expected.length, one.after) for one in own]
+                self._ledger.warmed(ref, *held(ref, copies, notes))
+        return _result(made, tuple(map(str, room.evict)), room.left_out)
 
     def drop(self, output: ResolvedOutput) -> None:
         """Drop an output's copies, and forget that there were any."""
         self._store.evict(paths_of(output))
         self._ledger.forget([OutputRef.of(output)])
+
+    def _dropped(self, ref: OutputRef) -> bool:
+        return self._ledger.of(ref).warmed is None
 
     def _drop_noted(self, ref: OutputRef) -> None:
         try:
@@ -137,8 +142,11 @@ class Warmer:
             )
 
 
-def _result(made: list[Made], evicted: tuple[str, ...], left_out: tuple[LeftOut, ...]) -> Warmed:
-    asked = sum(one.wanted.bytes for one in made)
-    fetched = sum(max(0, one.after - one.wanted.before) for one in made)
-    hot = sum(max(0, one.wanted.bytes - max(0, one.after - one.wanted.before)) for one in made)
-    return Warmed(len(made), asked, fetched, hot, evicted, left_out)
+def _result(made: list[Made], evicted: tuple[str, ...], left_out: list[LeftOut]) -> Warmed:
+    kept = [one for one in made if not one.dropped]
+    asked = sum(one.wanted.bytes for one in kept)
+    fetched = sum(max(0, one.after - one.wanted.before) for one in kept)
+    hot = sum(max(0, one.wanted.bytes - max(0, one.after - one.wanted.before)) for one in kept)
+    reason = "it had to make room for what others warm at the same time; pin it to keep it"
+    dropped = [LeftOut(str(one.wanted.ref), one.wanted.name, one.wanted.bytes, reason) for one in made if one.dropped]
+    return Warmed(len(kept), asked, fetched, hot, evicted, (*left_out, *dropped))

@@ -62,7 +62,9 @@ class MemoryHot(HotStore):
     def evict(self, paths: Iterable[str]) -> None:
         gone = set(paths)
         self.evicted += gone
-        self.blocks = {place: data for place, data in self.blocks.items() if place[0] not in gone}
+        # In place: another thread may add a block meanwhile.
+        for place in [place for place in list(self.blocks) if place[0] in gone]:
+            self.blocks.pop(place, None)
 
     def pin(self, paths: Iterable[str], until: datetime) -> None:
         self._check()

@@ -394,6 +394,25 @@ def test_columns_count_what_they_brought() -> None:
     assert layer.hot.status().hot == held < size
 
 
+def test_what_another_warm_has_make_room_meanwhile_is_left_out() -> None:
+    layer = hot_layer(budget=250)
+    publish(layer, key("a"), {"f": 200})
+    publish(layer, key("b"), {"f": 200})
+    evicted: list[str] = []
+
+    def other(done: int, total: int) -> None:
+        if done == total and not evicted:
+            evicted.extend(layer.hot.warm(key("b")).evicted)
+
+    found = layer.hot.warm(key("a"), progress=other)
+    assert evicted == [f"{key('a')}@1/default"]
+    assert (found.files, found.bytes, found.fetched) == (0, 0, 0)
+    assert [(one.output, one.file, one.bytes) for one in found.left_out] == [(f"{key('a')}@1/default", "f", 200)]
+    assert "what others warm at the same time" in found.left_out[0].reason
+    assert hot_bytes(layer) == {"b": 200}
+    assert layer.hot.status().hot == 200
+
+
 def test_many_at_once_and_afterwards_the_budget_is_kept() -> None:
     layer = hot_layer(budget=500)
     for number in range(12):
