@@ -79,7 +79,7 @@ class Safety(Workload):
 
     @property
     def rounds(self) -> int:
-        return self.scale.pick(full=21, bench=11, quick=7, tiny=1)
+        return self.scale.pick(full=21, bench=11, quick=5, tiny=1)
 
     def prepare(self, door: Door) -> None:
         publish_upstream(door)
