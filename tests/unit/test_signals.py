@@ -6,10 +6,22 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from datalayer.handoff.process import Signals, TerminatedError, run_command
+
+
+@pytest.fixture(autouse=True)
+def not_ignored() -> Iterator[None]:
+    """What a shell's `&` or `nohup` has this process ignore is listened to here, as it is in a pod."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def waiting() -> subprocess.Popen[bytes]:
